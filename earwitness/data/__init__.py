@@ -1,0 +1,1 @@
+"""Data for training: SoundWorld shards, frozen-encoder features, and the token sequences made from them."""

@@ -1,0 +1,1 @@
+"""Evaluation: what a score means and how sure it is."""

@@ -1,0 +1,127 @@
+"""The ``music`` suite: rows of notes with known pitch, timbre, loudness and duration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from earwitness.soundworld.core import SAMPLE_RATE, Facts, Layout, Params, QuestionType, Rng, Span, Suite
+from earwitness.soundworld.music_questions import TYPES
+from earwitness.soundworld.music_synth import TIMBRES, note, room
+from earwitness.soundworld.sequence import pick, shuffled
+
+NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+LOWEST, NUM_PITCHES = 48, 36  # MIDI C3 to B5
+_SECONDS = {
+    "train": {"long": (0.38, 0.46), "short": (0.14, 0.19)},
+    "heldout": {"long": (0.48, 0.56), "short": (0.2, 0.24)},
+}
+_GAP = {"train": (0.06, 0.12), "heldout": (0.13, 0.18)}
+_SOFT_DB = -14.0
+_ONSET = 0.04
+
+_VALUES = {
+    "note": [f"{NAMES[m % 12]}{m // 12 - 1}" for m in range(LOWEST, LOWEST + NUM_PITCHES)],
+    "timbre": list(TIMBRES),
+    "loudness": ["loud", "soft"],
+    "duration": ["long", "short"],
+    "index": [str(i) for i in range(1, 9)],
+    "onset": ["note"],
+}
+TAGS = tuple(f"{group}={value}" for group, values in _VALUES.items() for value in values)
+
+
+def name_of(midi: int) -> str:
+    """Return the name of a MIDI pitch, such as ``C4`` for 60."""
+    return f"{NAMES[midi % 12]}{midi // 12 - 1}"
+
+
+def layout(rng: Rng, split: str, kind: QuestionType, params: Params) -> Layout:
+    """Return the number of notes, clip length and level; they leave room for the longest notes, whatever is played."""
+    heldout = split == "heldout"
+    least = max(params.get("least", 2), kind.min_events)
+    n = params.get("slots") or (int(rng.integers(max(7, least), 9)) if heldout else int(rng.integers(least, 7)))
+    if params.get("exactly"):
+        n = params["exactly"]
+    times = _SECONDS["heldout" if heldout else "train"]["long"][1] + _GAP["heldout" if heldout else "train"][1]
+    lead = round(float(rng.uniform(0.05, 0.3)), 3)
+    return {
+        "n": n,
+        "heldout": heldout,
+        "lead": lead,
+        "seconds": round(lead + n * times + float(rng.uniform(0.05, 0.25)), 3),
+        "level_db": round(float(rng.uniform(-34, -24)), 1),
+    }
+
+
+def propose(rng: Rng, split: str, frame: Layout, params: Params) -> Facts:
+    """Return random notes; where levels or durations are asked for, both values occur."""
+    n = frame["n"] if "slots" not in params else int(pick(rng, params["choices"]))
+    extra = shuffled(rng, TIMBRES)[: 1 if params["kinds"] else 3]
+    palette = tuple(dict.fromkeys((*params["kinds"], *extra)))
+    pitches = params["pitches"](rng, n) if "pitches" in params else scattered(rng, n)
+    events: list[dict[str, Any]] = [
+        {"midi": int(m), "note": name_of(int(m)), "timbre": pick(rng, palette)} for m in pitches
+    ]
+    for attribute, values in (("loudness", ("loud", "soft")), ("duration", ("long", "short"))):
+        drawn = [pick(rng, values) for _ in events]
+        if n > 1 and len(set(drawn)) == 1:
+            i = int(rng.integers(n))
+            drawn[i] = values[1 - values.index(drawn[i])]
+        for event, value in zip(events, drawn):
+            event[attribute] = value
+    if params.get("plain"):  # one instrument and one loudness, so that nothing but pitch changes
+        for event in events:
+            event |= {"timbre": events[0]["timbre"], "loudness": "loud"}
+    key = "heldout" if frame["heldout"] else "train"
+    at = frame["lead"]
+    for event in events:
+        event["start"] = round(at, 4)
+        event["end"] = round(at + float(rng.uniform(*_SECONDS[key][event["duration"]])), 4)
+        at = event["end"] + float(rng.uniform(*_GAP[key]))
+    return {"events": events, "heldout": frame["heldout"], "detune_cents": round(float(rng.uniform(-40, 40)), 1)}
+
+
+def scattered(rng: Rng, n: int) -> list[int]:
+    """Return n pitches in random order, any two at least 2 semitones apart."""
+    places = rng.choice(NUM_PITCHES - (n - 1), size=n, replace=False)
+    places.sort()
+    return list(rng.permutation(places + np.arange(n)) + LOWEST)
+
+
+def render(facts: Facts, rng: Rng) -> tuple[np.ndarray, list[Span]]:
+    """Return (waveform, spans) of the notes in a small room, over faint noise."""
+    wave = np.zeros(round(facts["seconds"] * SAMPLE_RATE), np.float32)
+    spans = []
+    for index, event in enumerate(facts["events"], 1):
+        start, end = event["start"], event["end"]
+        hz = 440 * 2 ** ((event["midi"] - 69 + facts["detune_cents"] / 100) / 12)
+        sound = note(event["timbre"], hz, end - start, rng, facts["heldout"])
+        # Equal RMS, so that loudness and not crest decides what is loud.
+        gain = 10 ** ((rng.uniform(-1, 1) + (_SOFT_DB if event["loudness"] == "soft" else 0)) / 20)
+        first = round(start * SAMPLE_RATE)
+        wave[first : first + len(sound)] += sound * gain * 0.2 / (np.sqrt(np.mean(sound**2)) + 1e-6)
+        for group in ("note", "timbre", "loudness", "duration"):
+            spans.append(Span(start, end, f"{group}={event[group]}"))
+        spans += [Span(start, end, f"index={min(index, 8)}"), Span(start, start + _ONSET, "onset=note")]
+    wave = room(wave, rng)
+    noise = 0.2 * 10 ** (-rng.uniform(32, 60) / 20)
+    return wave + noise * rng.standard_normal(len(wave), dtype=np.float32), spans
+
+
+def caption(facts: Facts) -> str:
+    """Return the notes in order with all that was drawn."""
+    notes = [
+        f"note {i} is a {e['loudness']} {e['duration']} {e['timbre']} {e['note']}"
+        for i, e in enumerate(facts["events"], 1)
+    ]
+    return f"{'; '.join(notes)}.".capitalize().replace("note", "note")
+
+
+def key(facts: Facts) -> Any:
+    """Return the notes as symbols."""
+    return [[e["midi"], e["timbre"], e["loudness"], e["duration"]] for e in facts["events"]]
+
+
+SUITE = Suite("music", TYPES, layout, propose, key, render, caption, TAGS)

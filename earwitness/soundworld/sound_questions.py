@@ -1,0 +1,209 @@
+"""What the sound suite asks, beyond what any row of events can be asked: order, overlap, trend, background."""
+
+from __future__ import annotations
+
+from earwitness.soundworld.core import Facts, Params, QuestionType, Rng
+from earwitness.soundworld.row_phrasings import row_phrasings
+from earwitness.soundworld.sequence import COUNTS, Row, found, make, phrasings, pick, shuffled, told
+from earwitness.soundworld.sound_synth import BACKGROUNDS, RECIPES
+
+KINDS = tuple(RECIPES)
+SHOWN_TRENDS = ("approaching", "leaving")
+ROW = Row("sound", "sound", KINDS, "distance", ("near", "far"))
+_ROW = row_phrasings("sound", "event", "distance", "is heard")
+_GIVE = "^[name|give|identify|find]"
+
+
+def _draw_present(rng: Rng, split: str) -> Params:
+    name = pick(rng, KINDS)
+    # Other clips are drawn with the same chance of this kind whatever the answer: the proposals decide.
+    return {"x": name, "kinds": (name,), "vary": False, "choices": shuffled(rng, ("yes", "no"))}
+
+
+def _present(facts: Facts, params: Params) -> str:
+    return "yes" if found(facts, {"sound": params["x"]}) else "no"
+
+
+def _present_chain(facts: Facts, params: Params) -> str:
+    places = found(facts, {"sound": params["x"]})
+    return (
+        f"{ROW.hear(facts, 'sound')} The {params['x']} is at {told(places)}, so it is {'' if places else 'not '}there."
+    )
+
+
+def _draw_first(rng: Rng, split: str) -> Params:
+    a, b = shuffled(rng, KINDS)[:2]
+    return {"x": a, "y": b, "kinds": (a, b), "vary": False, "choices": shuffled(rng, (a, b)), "least": 3}
+
+
+def _first(facts: Facts, params: Params) -> str | None:
+    a, b = (found(facts, {"sound": params[k]}) for k in "xy")
+    return None if not a or not b else params["x"] if a[0] < b[0] else params["y"]
+
+
+def _first_chain(facts: Facts, params: Params) -> str:
+    a, b = (found(facts, {"sound": params[k]})[0] for k in "xy")
+    text = f"{ROW.hear(facts, 'sound')} The {params['x']} first comes at {a} and the {params['y']} at {b}."
+    return f"{text} {min(a, b)} is before {max(a, b)}."
+
+
+def _draw_different(rng: Rng, split: str) -> Params:
+    return {"kinds": (), "vary": False, "choices": shuffled(rng, ("1", "2", "3")), "least": 4}
+
+
+def _different(facts: Facts, params: Params) -> str:
+    return str(len({e["sound"] for e in facts["events"]}))
+
+
+def _different_chain(facts: Facts, params: Params) -> str:
+    names = list(dict.fromkeys(e["sound"] for e in facts["events"]))
+    return f"{ROW.hear(facts, 'sound')} The different ones are {', '.join(names)}. That is {len(names)}."
+
+
+def _draw_background(rng: Rng, split: str) -> Params:
+    return {"kinds": (), "vary": False, "ask_background": True, "choices": shuffled(rng, BACKGROUNDS)[:4]}
+
+
+def _background_chain(facts: Facts, params: Params) -> str:
+    return f"{ROW.hear(facts, 'sound')} Behind them, and in the gaps, there is {facts['background']}."
+
+
+def _draw_trend(rng: Rng, split: str) -> Params:
+    more = {"trend": True, "exactly": 3, "vary": False}
+    return {"kinds": (), **more, "choices": shuffled(rng, SHOWN_TRENDS)}
+
+
+def _trend_chain(facts: Facts, params: Params) -> str:
+    one = facts["events"][0]
+    grows = "softer to louder" if one["trend"] == "approaching" else "louder to softer"
+    text = f"{ROW.hear(facts, 'sound')} Sound 1 goes from {grows} between its start and its end"
+    return f"{text}, so it is {one['trend']}."
+
+
+def _draw_overlap(rng: Rng, split: str) -> Params:
+    return {"kinds": (), "vary": False, "overlap": True, "distinct": True, "choices": shuffled(rng, ("yes", "no"))}
+
+
+def _overlap_chain(facts: Facts, params: Params) -> str:
+    when = "begins before sound 1 has ended" if facts["overlap"] else "begins after sound 1 has ended"
+    return f"{ROW.hear(facts, 'sound')} Sound 2 {when}."
+
+
+def _draw_parity(rng: Rng, split: str) -> Params:
+    level = pick(rng, ROW.levels)
+    filters = {"distance": level}
+    more = {"filters": filters, "level": level, "least": 4}
+    return {"kinds": (), "vary": True, **more, "choices": shuffled(rng, ("odd", "even"))}
+
+
+def _parity(facts: Facts, params: Params) -> str:
+    return ("even", "odd")[len(found(facts, params["filters"])) % 2]
+
+
+def _parity_chain(facts: Facts, params: Params) -> str:
+    count = len(found(facts, params["filters"]))
+    text = f"{ROW.hear(facts, 'distance')} {ROW.filtered(facts, params['filters'])}"
+    return f"{text} That is {count}. The number {count} is {_parity(facts, params)}."
+
+
+def _draw_tail(rng: Rng, split: str) -> Params:
+    name = pick(rng, KINDS)
+    more = {"filters": {"sound": name}, "x": name, "kinds": (name,), "least": 5}
+    return {**more, "vary": False, "choices": shuffled(rng, COUNTS)}
+
+
+def _tail(facts: Facts, params: Params) -> str | None:
+    places = found(facts, params["filters"])
+    return str(len(facts["events"]) - places[-1]) if places else None
+
+
+def _tail_chain(facts: Facts, params: Params) -> str:
+    last, n = found(facts, params["filters"])[-1], len(facts["events"])
+    text = f"{ROW.hear(facts, 'sound')} {ROW.filtered(facts, params['filters'])} The last of these is {last}."
+    return f"{text} After it come {told(range(last + 1, n + 1))}: that is {n - last}."
+
+
+_WORDS = {
+    "present": phrasings(
+        ("^is there a {x}~?", "^do you hear a {x}~?"),
+        ("^does a {x} [occur|appear|sound|come up|turn up|ring out]?", "[can a {x} be heard|is a {x} among the events]~?"),
+    ),
+    "first": phrasings(
+        ("^which comes first, the {x} or the {y}~?", "^what is heard first, {x} or {y}~?"),
+        (
+            "^is the {x} or the {y} [earlier|ahead|sooner|in front|in the lead|at the start]?",
+            "[of {x} and {y}, which opens|which starts before the other, {x} or {y}]~?",
+        ),
+    ),
+    "different": phrasings(
+        ("^how many different sounds [are there|do you hear]~?", "^how many kinds of sound [are there|occur]~?"),
+        (
+            "^[count|number|tally|add up] the distinct kinds~.",
+            "[what variety of kinds is there|kinds of event: how many]~?",
+        ),
+    ),
+    "background": phrasings(
+        ("^[what|which] background [is there|do you hear]~?", "^what is in the background~?"),
+        (f"{_GIVE} the setting behind the events~.", "[what surrounds the events|which ambience lies underneath]~?"),
+    ),
+    "trend": phrasings(
+        ("^is the first sound approaching or leaving~?", "^[which|what] way does the first sound move~?"),
+        (
+            "^[judge|describe|rate|give] the movement of the opening source~.",
+            "[does the opening source near or recede|where is the opening source heading]~?",
+        ),
+    ),
+    "overlap": phrasings(
+        ("^do the first two sounds overlap~?", "^do sounds 1 and 2 sound at the same time~?"),
+        (
+            "^does the second event [start|begin|set in|come|enter|arise] while the first is on?",
+            "[is there a moment with both opening events|are both opening events simultaneous]~?",
+        ),
+    ),
+    "parity": phrasings(
+        ("^is the number of {level} sounds odd or even~?", "^are the {level} sounds odd or even in number~?"),
+        (
+            "^[judge|work out|find|give] the parity of the count of {level} events~.",
+            "[do the {level} events pair up evenly|can {level} events be split in two equal halves, even or odd]~?",
+        ),
+    ),
+    "tail": phrasings(
+        ("^how many sounds come after the last {x}~?", "^how many sounds follow the last {x}~?"),
+        (
+            "^[count|number|tally|add up] the events once the final {x} is over~.",
+            "[what remains in number when the final {x} ends|the final {x} leaves how many events to come]~?",
+        ),
+    ),
+}
+
+TYPES: tuple[QuestionType, ...] = (
+    ROW.kth("sound", None, _ROW["kth_kind"], 1, weight=1.2),
+    ROW.kth("distance", None, _ROW["kth_level"], 1, weight=0.8),
+    make("background", 1, _WORDS["background"], _draw_background, lambda f, p: f["background"], _background_chain),
+    make("trend", 1, _WORDS["trend"], _draw_trend, lambda f, p: f["events"][0]["trend"], _trend_chain, weight=0.8),
+    make("present", 2, _WORDS["present"], _draw_present, _present, _present_chain, weight=1.0),
+    make("first", 2, _WORDS["first"], _draw_first, _first, _first_chain, weight=1.2),
+    make("different", 2, _WORDS["different"], _draw_different, _different, _different_chain, weight=1.0),
+    make(
+        "overlap",
+        2,
+        _WORDS["overlap"],
+        _draw_overlap,
+        lambda f, p: "yes" if f["overlap"] else "no",
+        _overlap_chain,
+        weight=0.8,
+    ),
+    ROW.length(_ROW["how_many"], weight=0.8),
+    ROW.count(("sound",), _ROW["count_kind"], 2, weight=1.4),
+    ROW.after(("sound",), "sound", _ROW["kind_after"], 2, weight=1.2),
+    ROW.count(("distance", "sound"), _ROW["count_both"], 3, weight=1.8),
+    ROW.more(False, _ROW["more_of"], weight=1.6),
+    ROW.more(True, _ROW["more_of_levels"], weight=2.0),
+    ROW.kth("sound", "distance", _ROW["kth_by"], 3, most=3, weight=1.6),
+    ROW.last("distance", "sound", _ROW["last_level"], weight=1.2),
+    ROW.after(("distance", "sound"), "sound", _ROW["after_both"], 3, weight=1.6),
+    ROW.between(_ROW["between"], weight=1.4),
+    ROW.most(_ROW["most"], weight=1.2),
+    make("parity", 3, _WORDS["parity"], _draw_parity, _parity, _parity_chain, weight=1.2),
+    make("tail", 3, _WORDS["tail"], _draw_tail, _tail, _tail_chain, weight=1.2),
+)

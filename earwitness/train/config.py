@@ -1,0 +1,56 @@
+"""Run configurations: frozen dataclasses read from YAML with plain values; an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+T = TypeVar("T")
+
+
+def from_mapping(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
+    """Build dataclass ``cls``, nested ones too; raises ``ValueError`` on unknown keys, with the nearest known one."""
+    hints = get_type_hints(cls)
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"{where}: unknown key {key!r}{hint}")
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            out[key] = from_mapping(kind, value or {}, f"{where}.{key}")
+        elif isinstance(value, list):
+            out[key] = tuple(value)
+        elif kind is float and isinstance(value, (int, str)):
+            out[key] = float(value)
+        else:
+            out[key] = value
+    try:
+        return cls(**out)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def load(cls: type[T], path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> T:
+    """Read a YAML file, apply ``a.b=c`` overrides, and build ``cls``."""
+    try:
+        values = yaml.safe_load(pathlib.Path(path).read_text()) or {}
+    except FileNotFoundError as error:
+        raise ValueError(f"config {path} does not exist; see configs/ for the shipped ones") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"config {path} is not valid YAML: {str(error).splitlines()[0]}") from error
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"override {override!r} needs the form key=value, such as loop.steps=100")
+        *parents, leaf = key.split(".")
+        node = values
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = yaml.safe_load(text)
+    return from_mapping(cls, values, str(path))
