@@ -114,10 +114,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, address):
+        pass  # clients that hang up are part of the tests
+
+
 @contextlib.contextmanager
 def serving(engine=None, mode="answer", owner="vllm"):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     server.engine, server.mode, server.owner, server.seen, server.raw = engine, mode, owner, [], True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

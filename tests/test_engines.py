@@ -226,7 +226,8 @@ def test_a_request_is_the_same_alone_and_in_any_batch(local):
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
 
 
-def test_equal_prompts_are_run_once_and_answered_apart(local, model, monkeypatch):
+def test_equal_prompts_are_run_once_and_answered_apart(model, tokenizer, monkeypatch):
+    local = LocalEngine(model, tokenizer, max_batch=64, workers=1)
     (feature,) = model.encode_audio([tone(1.0)])
     feature = feature.detach()
     ids = prompt.encode(
@@ -244,6 +245,24 @@ def test_equal_prompts_are_run_once_and_answered_apart(local, model, monkeypatch
         for i in range(6)
     ]
     assert [r.token_ids for r in grouped] == [r.token_ids for r in alone]
+
+
+def test_batches_side_by_side_answer_the_same(model, tokenizer):
+    threads = torch.get_num_threads()
+    several = LocalEngine(model, tokenizer, max_batch=12, workers=3)
+    iterator = several.generate(asks(40))
+    first = next(iterator)
+    rest = list(iterator)
+    single = LocalEngine(model, tokenizer, workers=1).generate(asks(40))
+    assert [first.token_ids, *(r.token_ids for r in rest)] == [r.token_ids for r in single]
+    several.generate(asks(40)).close()
+    iterator = several.generate(asks(40, max_new_tokens=300))
+    next(iterator)
+    iterator.close()
+    with pytest.raises(ValueError, match="must be|more than"):
+        list(several.generate([*asks(20), Request(prompt_ids=[50] * 5000), *asks(20)]))
+    assert torch.get_num_threads() == threads
+    assert not [t for t in threading.enumerate() if t.name == "earwitness-batch"]
 
 
 def test_long_clips_are_several_blocks(local):

@@ -32,8 +32,7 @@ def build(root: pathlib.Path, suite: str, split: str, clips: int, encoder, diges
     missing = [n for n in numbers if not _path(root, suite, split, n, digest).exists()]
     start = time.time()
     for done, number in enumerate(missing, 1):
-        first = number * shards.SHARD_CLIPS
-        rows = list(shards.read(root, suite, split, first + shards.SHARD_CLIPS))[first:]
+        rows = shards.read_shard(root, suite, split, number, in_memory=True)
         lengths = np.array([row.mel.shape[1] for row in rows])
         order = np.argsort(lengths)
         states: list[np.ndarray] = [np.empty(0)] * len(rows)

@@ -27,7 +27,7 @@ class Clip:
     """One rendered clip: where its mel lies in the shard, its spans in seconds, and the sample."""
 
     mel: np.ndarray
-    """(128, T) float16, memory-mapped."""
+    """(128, T) float16."""
     spans: list[tuple[float, float, str]]
     sample: Sample
     num_samples: int
@@ -80,17 +80,27 @@ def build(root: pathlib.Path, suites: tuple[str, ...], split: str, clips: int, w
             report(f"rendered {done * SHARD_CLIPS} of {len(jobs) * SHARD_CLIPS} clips, {left / 60:.1f} min left")
 
 
-def read(root: pathlib.Path, suite: str, split: str, clips: int) -> Iterator[Clip]:
-    """Yield the first ``clips`` clips of a suite in index order; mels stay on disk until they are touched."""
+def read(root: pathlib.Path, suite: str, split: str, clips: int, in_memory: bool = False) -> Iterator[Clip]:
+    """Yield the first ``clips`` clips of a suite in index order; see ``read_shard`` for ``in_memory``."""
     for number in range(-(-clips // SHARD_CLIPS)):
-        folder = shard_path(root, suite, split, number)
-        if not folder.exists():
-            raise FileNotFoundError(f"shard {folder} is missing: build the data first")
-        mels = np.load(folder / "mel.npy", mmap_mode="r")
-        offset = 0
-        for line in (folder / "clips.jsonl").read_text().splitlines()[: clips - number * SHARD_CLIPS]:
-            row = json.loads(line)
-            mel = mels[:, offset : offset + row["T"]]
-            offset += row["T"]
-            marks = [(start, end, tag) for start, end, tag in row["spans"]]
-            yield Clip(mel, marks, Sample.from_json(row["sample"]), row["num_samples"])
+        yield from read_shard(root, suite, split, number, in_memory)[: clips - number * SHARD_CLIPS]
+
+
+def read_shard(root: pathlib.Path, suite: str, split: str, number: int, in_memory: bool) -> list[Clip]:
+    """Return the clips of one shard.
+
+    A mel's rows lie apart in the file, so reading clips one by one from disk costs 128 seeks each: whoever touches
+    the mels wants ``in_memory``, which reads the shard at once.
+    """
+    folder = shard_path(root, suite, split, number)
+    if not folder.exists():
+        raise FileNotFoundError(f"shard {folder} is missing: build the data first")
+    mels = np.load(folder / "mel.npy", mmap_mode=None if in_memory else "r")
+    clips, offset = [], 0
+    for line in (folder / "clips.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        marks = [(start, end, tag) for start, end, tag in row["spans"]]
+        mel = mels[:, offset : offset + row["T"]]
+        clips.append(Clip(mel, marks, Sample.from_json(row["sample"]), row["num_samples"]))
+        offset += row["T"]
+    return clips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ class Batch:
         self.stopped = threading.Event()
         """Set from outside to end ``run`` between two steps."""
 
-    def run(self, rows: Iterator[Row]) -> Iterator[tuple[int, Reply]]:
+    def run(self, rows: Iterator[Row]) -> Generator[tuple[int, Reply], None, None]:
         """Yield (index, reply) in the order in which rows finish, reading new rows as places become free."""
         waiting: list[Row] = []
         exhausted = False

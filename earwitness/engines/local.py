@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import re
@@ -18,7 +19,7 @@ from earwitness.engines.protocol import Capabilities, Engine, Event, OnEvent, Re
 from earwitness.engines.rows import Markers, Row
 from earwitness.engines.sampling import combine_seeds
 from earwitness.engines.stream import ChainSplitter, Detokenizer
-from earwitness.engines.workers import run_workers
+from earwitness.engines.workers import run_batches
 from earwitness.records import Reply
 
 _CONFIG_IDS = {
@@ -29,6 +30,8 @@ _CONFIG_IDS = {
 _CHUNK_SAMPLES = 25 * audio.SAMPLE_RATE
 _SMALL_BYTES = 64 << 20
 _MOST_WORKERS = 8
+_WORTH_SHARING = 16
+"""Fewer requests than this run in one batch."""
 _SPEECH = re.compile(r"<audio_\d+>|<tts_\w+>|<unused_\d+>")
 
 
@@ -83,9 +86,14 @@ class LocalEngine(Engine):
     ) -> Iterator[Reply]:
         """Yield replies in the order of the requests; see ``Engine.generate``."""
         sampling = sampling or Sampling()
-        rows = (self._prepare(i, r, r.sampling or sampling, on_event is not None) for i, r in enumerate(requests))
+        rows: Iterator[Row] = (
+            self._prepare(i, r, r.sampling or sampling, on_event is not None) for i, r in enumerate(requests)
+        )
+        first = list(itertools.islice(rows, _WORTH_SHARING))
+        workers, cores_each = self._split_cores(len(first))
         # A second call while one is running gets its own caches over the same weights.
-        decoders = [self._take_decoder() for _ in range(self._workers())]
+        decoders = [self._take_decoder() for _ in range(workers)]
+        on_event = _one_at_a_time(on_event)
         batches = [
             Batch(
                 decoder,
@@ -95,11 +103,11 @@ class LocalEngine(Engine):
                 max_rows=max(1, self._max_batch // len(decoders)),
                 cache_tokens=self._cache_tokens // len(decoders),
                 prefill_tokens=self._prefill_tokens,
-                on_event=_one_at_a_time(on_event),
+                on_event=on_event,
             )
             for decoder in decoders
         ]
-        replies = batches[0].run(rows) if len(batches) == 1 else run_workers(batches, rows)
+        replies = run_batches(batches, itertools.chain(first, rows), cores_each)
         early: dict[int, Reply] = {}
         expected = 0
         try:
@@ -119,13 +127,14 @@ class LocalEngine(Engine):
         decoder.refresh()
         return decoder
 
-    def _workers(self) -> int:
-        """Return how many batches to run side by side: one a core if the decoder is small enough to be cached."""
-        if self._max_workers is not None:
-            return self._max_workers
+    def _split_cores(self, requests: int) -> tuple[int, int]:
+        """Return (batches to run side by side, cores of each): a decoder that fits the cache gets one core a batch."""
+        cores = torch.get_num_threads()
         decoder = [*self.model.model.parameters(), *self.model.lm_head.parameters()]
         is_small = sum(p.numel() * p.element_size() for p in decoder) <= _SMALL_BYTES
-        return min(torch.get_num_threads(), _MOST_WORKERS) if is_small and self.model.device.type == "cpu" else 1
+        if self.model.device.type != "cpu" or not is_small:
+            return self._max_workers or 1, cores
+        return self._max_workers or (min(cores, _MOST_WORKERS) if requests >= _WORTH_SHARING else 1), 1
 
     def update_weights(self, tensors: Iterable[tuple[str, Any]], version: int) -> None:
         """Copy tensors into the parameters of the same name; takes effect at the next token."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import torch
 
@@ -17,6 +17,7 @@ from earwitness.engines.rows import Row
 from earwitness.records import Reply
 
 _Result = tuple[int, Reply] | BaseException | None
+Replies = Generator[tuple[int, Reply], None, None]
 
 
 class _Shared(Iterator[Row]):
@@ -31,17 +32,27 @@ class _Shared(Iterator[Row]):
             return next(self._rows)
 
 
-def run_workers(batches: Sequence[Batch], rows: Iterator[Row]) -> Iterator[tuple[int, Reply]]:
-    """Yield (index, reply) from batches that share the rows, each in a thread; ends them all when it is closed.
+def run_batches(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int) -> Replies:
+    """Yield (index, reply) from batches that share the rows; several run in a thread each.
 
-    While it runs, torch uses one core a thread for everything; the setting is restored at the end.
+    Until it is closed, torch uses ``cores_each`` cores an operation in the whole process; then the setting is
+    restored, and all threads have ended.
     """
-    results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
-    shared = _Shared(rows)
     cores = torch.get_num_threads()
-    share = max(1, cores // len(batches))
+    torch.set_num_threads(cores_each)
+    try:
+        if len(batches) == 1:
+            yield from batches[0].run(rows)
+        else:
+            yield from _run_threads(batches, _Shared(rows), cores_each)
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _run_threads(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int) -> Replies:
+    results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
     workers = [
-        threading.Thread(target=_work, args=(batch, shared, results, share), daemon=True, name="earwitness-batch")
+        threading.Thread(target=_work, args=(batch, rows, results, cores_each), daemon=True, name="earwitness-batch")
         for batch in batches
     ]
     try:
@@ -61,7 +72,6 @@ def run_workers(batches: Sequence[Batch], rows: Iterator[Row]) -> Iterator[tuple
             batch.stopped.set()
         for worker in workers:
             worker.join()
-        torch.set_num_threads(cores)
 
 
 def _work(batch: Batch, rows: Iterator[Row], results: queue.SimpleQueue[_Result], cores: int) -> None:
@@ -70,5 +80,5 @@ def _work(batch: Batch, rows: Iterator[Row], results: queue.SimpleQueue[_Result]
         for result in batch.run(rows):
             results.put(result)
         results.put(None)
-    except BaseException as error:  # noqa: BLE001 - raised again where the replies are read
+    except BaseException as error:  # raised again where the replies are read
         results.put(error)

@@ -22,7 +22,7 @@ _SAMPLING = Sampling(max_new_tokens=320)
 
 
 def run_suite(engine: Engine, control: Engine | None, suite: str, count: int, folder: pathlib.Path) -> dict[str, Any]:
-    """Ask ``count`` test items of a suite under every condition; rows already in ``folder`` are read, not asked again."""
+    """Ask ``count`` test items of a suite under every condition; answers already in ``folder`` are reused."""
     asked = listening.items(suite, "test", count)
     thought: list[Reply] = []
     rows: dict[str, list[dict[str, Any]]] = {}

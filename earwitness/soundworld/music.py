@@ -116,7 +116,8 @@ def caption(facts: Facts) -> str:
         f"note {i} is a {e['loudness']} {e['duration']} {e['timbre']} {e['note']}"
         for i, e in enumerate(facts["events"], 1)
     ]
-    return f"{'; '.join(notes)}.".capitalize().replace("note", "note")
+    text = "; ".join(notes)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def key(facts: Facts) -> Any:

@@ -84,7 +84,7 @@ PHRASINGS = {
         ),
     ),
     "extreme_duration": phrasings(
-        ("^is the {word} note [long|short] or [short|long]~?", "^how long is the {word} note~?"),
+        ("^is the {word} note [long or short|short or long]~?", "^how long is the {word} note~?"),
         (
             "^[judge|describe|rate|give] the length of the {word} note~.",
             "[what duration has the {word} note|for how long does the {word} note sound]~?",

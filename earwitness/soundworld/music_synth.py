@@ -1,6 +1,7 @@
-"""Notes of six instruments by additive and plucked-string synthesis; held-out recipes share no parameter range.
+"""Notes of six instruments by additive synthesis; held-out recipes have harmonics and formants of their own.
 
-Every function returns a float32 wave at 16 kHz with a peak near 1. Numbers are harmonic amplitudes, seconds and Hz.
+Attack, vibrato, decay and room are the same in both. Waves are float32 at 16 kHz. Numbers are harmonic amplitudes,
+seconds and Hz.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from earwitness.soundworld.core import SAMPLE_RATE, Rng
 TIMBRES = ("flute", "organ", "piano", "violin", "trumpet", "voice")
 
 # Amplitudes of the harmonics 1, 2, 3 ...; formant peaks (Hz, width) for the voice.
-_HARMONICS = {
+_HARMONICS: dict[str, dict[str, list[float]]] = {
     "train": {
         "flute": [1, 0.12, 0.05, 0.01],
         "organ": [1, 0.05, 0.6, 0.02, 0.45, 0.02, 0.3, 0.02, 0.2],
@@ -34,7 +35,7 @@ _HARMONICS = {
 }
 _FORMANTS = {"train": ((750, 110), (1150, 130), (2800, 200)), "heldout": ((560, 90), (1750, 140), (2450, 180))}
 # (rate Hz, depth in cents) of vibrato; attack seconds; decay rate 1/s (0 = sustained).
-_VIBRATO = {"violin": (5.6, 28), "voice": (5.0, 38), "flute": (4.6, 8)}
+_VIBRATO: dict[str, tuple[float, float]] = {"violin": (5.6, 28), "voice": (5.0, 38), "flute": (4.6, 8)}
 _ATTACK = {"flute": 0.045, "organ": 0.012, "piano": 0.004, "violin": 0.06, "trumpet": 0.03, "voice": 0.05}
 
 
@@ -47,7 +48,7 @@ def note(timbre: str, hz: float, seconds: float, rng: Rng, heldout: bool = False
     """Return one note of a timbre with small random differences from note to note."""
     split = "heldout" if heldout else "train"
     t = _time(round(seconds * SAMPLE_RATE))
-    rate, cents = _VIBRATO.get(timbre, (0, 0))
+    rate, cents = _VIBRATO.get(timbre, (0.0, 0.0))
     cents *= rng.uniform(0.6, 1.2)
     bend = cents / 1200 * np.log(2) * np.sin(2 * np.pi * rate * t + rng.uniform(0, 6)) if cents else 0.0
     phase = np.cumsum((2 * np.pi * hz / SAMPLE_RATE) * np.exp(bend) * np.ones_like(t), dtype=np.float64)

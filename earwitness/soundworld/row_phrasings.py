@@ -127,8 +127,8 @@ def row_phrasings(noun: str, what: str, level: str, verb: str) -> dict[str, Phra
             (
                 f"^[count|number|tally|add up] the {n}s after {{x}} begins and before {{y}} ends~.",
                 f"^from the opening {{x}} to the final {{y}}, how many {n}s stand inside?",
-                f"[what is the total of {n}s enclosed by the opening {{x}} and the final {{y}}|the opening {{x}} and the final "
-                f"{{y}} enclose how many {n}s]~?",
+                f"[what is the total of {n}s enclosed by the opening {{x}} and the final {{y}}|"
+                f"the opening {{x}} and the final {{y}} enclose how many {n}s]~?",
             ),
         ),
         "most": phrasings(

@@ -6,7 +6,7 @@ types that music and sounds share. Positions count from 1, in questions and in c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ class Row:
         return {"filters": filters, "kinds": kinds, "vary": self.level in names, **short, **more}
 
     def kth(self, attribute: str, by: str | None, words: Phrasings, steps: int, most: int = 4, **more: Any):
-        """Return: which ``attribute`` has the k-th event (of those with a value of ``by``)?"""
+        """Return the question for an attribute of the k-th event, or of the k-th with a value of ``by``."""
 
         def draw(rng: Rng, split: str) -> Params:
             k = int(rng.integers(1, most + 1))
@@ -135,7 +135,7 @@ class Row:
         return make(f"kth_{attribute}" + (f"_by_{by}" if by else ""), steps, words, draw, answer, chain, **more)
 
     def last(self, attribute: str, by: str, words: Phrasings, **more: Any):
-        """Return: which ``attribute`` has the last event with a value of ``by``? There are at least two of them."""
+        """Return the question for an attribute of the last event with a value of ``by``; there are at least two."""
 
         def draw(rng: Rng, split: str) -> Params:
             choices = shuffled(rng, self.values(attribute))[: 3 if attribute == self.kind else 2]
@@ -156,7 +156,7 @@ class Row:
         return make(f"last_{attribute}", 3, words, draw, answer, chain, **more)
 
     def count(self, names: tuple[str, ...], words: Phrasings, steps: int, **more: Any):
-        """Return: how many events have these attributes?"""
+        """Return the question for the number of events that have these attributes."""
 
         def draw(rng: Rng, split: str) -> Params:
             return {**self._params(rng, *names), "choices": shuffled(rng, COUNTS), "least": 4}
@@ -171,7 +171,7 @@ class Row:
         return make("count_" + "_".join(names), steps, words, draw, answer, chain, **more)
 
     def more(self, levels: bool, words: Phrasings, **more: Any):
-        """Return: are there more X or more Y, of one level each where ``levels``?"""
+        """Return the question whether there are more X or more Y, of one level each where ``levels``."""
 
         def draw(rng: Rng, split: str) -> Params:
             a, b = shuffled(rng, self.kinds)[:2]
@@ -203,7 +203,7 @@ class Row:
         return make("more_of_levels" if levels else "more_of", 3, words, draw, answer, chain, **more)
 
     def after(self, names: tuple[str, ...], attribute: str, words: Phrasings, steps: int, **more: Any):
-        """Return: which ``attribute`` has the event right after the first with these attributes?"""
+        """Return the question for an attribute of the event right after the first with these attributes."""
 
         def draw(rng: Rng, split: str) -> Params:
             params = self._params(rng, *names)
@@ -227,7 +227,7 @@ class Row:
         return make(f"{attribute}_after_{'_'.join(names)}", steps, words, draw, answer, chain, **more)
 
     def between(self, words: Phrasings, **more: Any):
-        """Return: how many events lie between the first X and the last Y?"""
+        """Return the question for the number of events between the first X and the last Y."""
 
         def draw(rng: Rng, split: str) -> Params:
             a, b = shuffled(rng, self.kinds)[:2]
@@ -250,7 +250,7 @@ class Row:
         return make("between", 3, words, draw, answer, chain, **more)
 
     def length(self, words: Phrasings, **more: Any):
-        """Return: how many events are there? The frame has room for the most, whatever the answer."""
+        """Return the question for the number of events; the frame has room for the most, whatever the answer."""
 
         def draw(rng: Rng, split: str) -> Params:
             choices = ("7", "8") if split == "heldout" else ("2", "3", "4", "5")
@@ -265,7 +265,7 @@ class Row:
         return make("how_many", 2, words, draw, answer, chain, **more)
 
     def most(self, words: Phrasings, **more: Any):
-        """Return: which kind occurs most often?"""
+        """Return the question for the kind that occurs most often."""
 
         def draw(rng: Rng, split: str) -> Params:
             kinds = shuffled(rng, self.kinds)[:3]
@@ -284,5 +284,3 @@ class Row:
 
         return make("most", 3, words, draw, answer, chain, **more)
 
-
-Answer = Callable[[Facts, Params], str | None]

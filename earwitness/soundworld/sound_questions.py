@@ -126,7 +126,10 @@ def _tail_chain(facts: Facts, params: Params) -> str:
 _WORDS = {
     "present": phrasings(
         ("^is there a {x}~?", "^do you hear a {x}~?"),
-        ("^does a {x} [occur|appear|sound|come up|turn up|ring out]?", "[can a {x} be heard|is a {x} among the events]~?"),
+        (
+            "^does a {x} [occur|appear|sound|come up|turn up|ring out]?",
+            "[can a {x} be heard|is a {x} among the events]~?",
+        ),
     ),
     "first": phrasings(
         ("^which comes first, the {x} or the {y}~?", "^what is heard first, {x} or {y}~?"),

@@ -90,7 +90,7 @@ class ClipSet:
         shards.build(root, data.suites, split, clips, data.workers, report=lambda s: print(s, file=sys.stderr))
         self.mels, self.marks = [], []
         for suite in data.suites:
-            for clip in shards.read(root, suite, split, clips):
+            for clip in shards.read(root, suite, split, clips, in_memory=True):
                 self.mels.append(clip.mel)
                 self.marks.append(targets.encode(clip.spans))
         self.lengths = np.array([m.shape[1] for m in self.mels])
