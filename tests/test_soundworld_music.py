@@ -10,7 +10,6 @@ import pytest
 from earwitness.soundworld import core
 from earwitness.soundworld.music import LOWEST, NUM_PITCHES, SUITE, TAGS
 from earwitness.soundworld.music_synth import TIMBRES, note
-from earwitness.soundworld.text import join_and, number_word, ordinal
 
 RATE = core.SAMPLE_RATE
 SIZES = {"train": 1200, "validation": 60, "test": 150, "heldout": 60}
@@ -105,13 +104,14 @@ def test_the_frame_of_a_clip_never_sees_the_answer(kind):
 def test_levels_and_durations_can_be_compared_within_a_clip(drafts):
     for d in (d for items in drafts.values() for d in items):
         events = d.facts["events"]
-        assert {e["duration"] for e in events} == {"long", "short"}
+        timed = d.type.name in ("tempo", "rhythm")  # where the lengths are the question, they may be all short
+        assert timed or {e["duration"] for e in events} == {"long", "short"}
         # Questions of pitch alone keep one loudness, so that nothing but pitch changes.
         assert d.params.get("plain") or {e["loudness"] for e in events} == {"loud", "soft"}
         gaps = [b["start"] - a["end"] for a, b in zip(events, events[1:])]
         assert min(gaps) >= 0.05 and events[-1]["end"] <= d.facts["seconds"]
         seconds = {v: [e["end"] - e["start"] for e in events if e["duration"] == v] for v in ("long", "short")}
-        assert min(seconds["long"]) > 1.8 * max(seconds["short"])
+        assert not seconds["long"] or min(seconds["long"]) > 1.8 * max(seconds["short"])
 
 
 def test_pitches_that_are_compared_are_two_semitones_apart(drafts):
@@ -132,7 +132,7 @@ def test_render(split, drafts):
         assert wave.dtype == np.float32 and len(wave) == round(d.facts["seconds"] * RATE)
         assert abs(20 * np.log10(np.sqrt(np.mean(wave**2))) - d.facts["level_db"]) < 0.3
         assert all(s.tag in TAGS and 0 <= s.start < s.end <= d.facts["seconds"] for s in spans)
-        assert len(spans) == 6 * len(d.facts["events"])
+        assert len(spans) == 6 * len(d.facts["events"]) + ("tempo" in d.facts)
         for place, event in enumerate(d.facts["events"], 1):
             own = {s.tag for s in spans if (s.start, s.end) == (event["start"], event["end"])}
             said = {f"{group}={event[group]}" for group in ("note", "timbre", "loudness", "duration")}
@@ -172,11 +172,3 @@ def test_notes_sound_at_their_pitch(timbre, heldout):
         pitch = parselmouth.Sound(wave.astype(float), RATE).to_pitch(pitch_floor=90, pitch_ceiling=1200)
         heard = pitch.selected_array["frequency"]
         assert abs(1200 * np.log2(np.median(heard[heard > 0]) / hz)) < 50
-
-
-def test_numbers_and_lists_in_words():
-    assert (ordinal(1), ordinal(10), number_word(0)) == ("first", "tenth", "zero")
-    assert [join_and(x) for x in ([], ["a"], ["a", "b"], [1, 2, 3])] == ["none", "a", "a and b", "1, 2 and 3"]
-    for call in (lambda: ordinal(0), lambda: ordinal(11), lambda: number_word(-1)):
-        with pytest.raises(ValueError, match="give"):
-            call()

@@ -27,6 +27,7 @@ _VALUES = {
     "loudness": ["loud", "soft"],
     "duration": ["long", "short"],
     "index": [str(i) for i in range(1, 9)],
+    "tempo": ["fast", "medium", "slow"],
     "onset": ["note"],
 }
 TAGS = tuple(f"{group}={value}" for group, values in _VALUES.items() for value in values)
@@ -58,7 +59,7 @@ def layout(rng: Rng, split: str, kind: QuestionType, params: Params) -> Layout:
 def propose(rng: Rng, split: str, frame: Layout, params: Params) -> Facts:
     """Return random notes; where levels or durations are asked for, both values occur."""
     n = frame["n"] if "slots" not in params else int(pick(rng, params["choices"]))
-    extra = shuffled(rng, TIMBRES)[: 1 if params["kinds"] else 3]
+    extra = shuffled(rng, TIMBRES)[: 3 if frame["heldout"] or not params["kinds"] else 1]
     palette = tuple(dict.fromkeys((*params["kinds"], *extra)))
     pitches = params["pitches"](rng, n) if "pitches" in params else scattered(rng, n)
     events: list[dict[str, Any]] = [
@@ -66,7 +67,9 @@ def propose(rng: Rng, split: str, frame: Layout, params: Params) -> Facts:
     ]
     for attribute, values in (("loudness", ("loud", "soft")), ("duration", ("long", "short"))):
         drawn = [pick(rng, values) for _ in events]
-        if n > 1 and len(set(drawn)) == 1:
+        if attribute in params.get("given", {}):
+            drawn = params["given"][attribute]
+        elif n > 1 and len(set(drawn)) == 1:
             i = int(rng.integers(n))
             drawn[i] = values[1 - values.index(drawn[i])]
         for event, value in zip(events, drawn):
@@ -76,11 +79,13 @@ def propose(rng: Rng, split: str, frame: Layout, params: Params) -> Facts:
             event |= {"timbre": events[0]["timbre"], "loudness": "loud"}
     key = "heldout" if frame["heldout"] else "train"
     at = frame["lead"]
+    beat = params.get("beat_seconds")
     for event in events:
         event["start"] = round(at, 4)
         event["end"] = round(at + float(rng.uniform(*_SECONDS[key][event["duration"]])), 4)
-        at = event["end"] + float(rng.uniform(*_GAP[key]))
-    return {"events": events, "heldout": frame["heldout"], "detune_cents": round(float(rng.uniform(-40, 40)), 1)}
+        at = at + beat if beat else event["end"] + float(rng.uniform(*_GAP[key]))
+    facts = {"events": events, "heldout": frame["heldout"], "detune_cents": round(float(rng.uniform(-40, 40)), 1)}
+    return facts | ({"tempo": params["tempo"]} if beat else {})
 
 
 def scattered(rng: Rng, n: int) -> list[int]:
@@ -105,6 +110,8 @@ def render(facts: Facts, rng: Rng) -> tuple[np.ndarray, list[Span]]:
         for group in ("note", "timbre", "loudness", "duration"):
             spans.append(Span(start, end, f"{group}={event[group]}"))
         spans += [Span(start, end, f"index={min(index, 8)}"), Span(start, start + _ONSET, "onset=note")]
+    if "tempo" in facts:
+        spans.append(Span(0.0, facts["seconds"], f"tempo={facts['tempo']}"))
     wave = room(wave, rng)
     noise = 0.2 * 10 ** (-rng.uniform(32, 60) / 20)
     return wave + noise * rng.standard_normal(len(wave), dtype=np.float32), spans
@@ -117,12 +124,14 @@ def caption(facts: Facts) -> str:
         for i, e in enumerate(facts["events"], 1)
     ]
     text = "; ".join(notes)
-    return f"{text[0].upper()}{text[1:]}."
+    tempo = f" The tempo is {facts['tempo']}." if "tempo" in facts else ""
+    return f"{text[0].upper()}{text[1:]}.{tempo}"
 
 
 def key(facts: Facts) -> Any:
     """Return the notes as symbols."""
-    return [[e["midi"], e["timbre"], e["loudness"], e["duration"]] for e in facts["events"]]
+    notes = [[e["midi"], e["timbre"], e["loudness"], e["duration"]] for e in facts["events"]]
+    return [notes, facts["tempo"]] if "tempo" in facts else notes
 
 
 SUITE = Suite("music", TYPES, layout, propose, key, render, caption, TAGS)

@@ -23,6 +23,21 @@ PHRASINGS = {
     ),
     "kth_timbre": _ROW["kth_kind"],
     "kth_loudness": _ROW["kth_level"],
+    "kth_duration": row_phrasings("note", "instrument", "length", "plays")["kth_level"],
+    "tempo": phrasings(
+        ("^[what|which] is the tempo~?", "^how fast [is the beat|do the notes come]~?"),
+        (
+            "^[judge|describe|rate|give] the speed of the beat~.",
+            "[at what speed are the notes played|which tempo is kept]~?",
+        ),
+    ),
+    "rhythm": phrasings(
+        ("^[what|which] is the rhythm~?", "^[what|which] rhythm do the notes [have|make]~?"),
+        (
+            "^[judge|describe|rate|give] the rhythmic figure~.",
+            "[in which figure are the notes grouped|which pattern of lengths returns]~?",
+        ),
+    ),
     "contour": phrasings(
         ("^[which|what] way does the [melody|tune|line] go~?", "^how does the [melody|tune|line] move~?"),
         (

@@ -11,6 +11,7 @@ from earwitness.soundworld.music_synth import TIMBRES
 from earwitness.soundworld.sequence import COUNTS, KTH, Row, found, make, pick, shuffled
 
 ROW = Row("note", "timbre", TIMBRES, "loudness", ("loud", "soft"))
+LENGTHS = Row("note", "timbre", TIMBRES, "duration", ("long", "short"))
 _LOWEST, _NUM = 48, 36
 _INTERVALS = {"third": (3, 4), "fifth": (7,), "octave": (12,)}
 _CONTOURS = ("rising", "falling", "up then down", "down then up")
@@ -207,6 +208,47 @@ def _mode_chain(facts: Facts, params: Params) -> str:
     return f"{text}, so the chord is {mode}."
 
 
+# Time
+
+
+_BEATS = {"slow": (0.53, 0.57), "medium": (0.4, 0.44), "fast": (0.3, 0.33)}  # seconds from note to note
+_RHYTHMS = {"even": ("short", "short"), "long short": ("long", "short"), "short long": ("short", "long")}
+
+
+def _draw_time(choices: tuple[str, ...]):
+    def draw(rng: Rng, split: str) -> Params:
+        size = {"exactly": 2 * int(rng.integers(2, 4))}
+        return {"kinds": (), "vary": False, "plain": True, "choices": shuffled(rng, choices), **size}
+
+    return draw
+
+
+def _rhythm(facts: Facts, params: Params) -> str | None:
+    durations = [e["duration"] for e in facts["events"]]
+    return next((name for name, pair in _RHYTHMS.items() if durations == list(pair) * (len(durations) // 2)), None)
+
+
+def _rhythm_chain(facts: Facts, params: Params) -> str:
+    text = f"{LENGTHS.hear(facts, 'duration')} From pair to pair the same pattern comes back"
+    return f"{text}, and it is {_rhythm(facts, params)}."
+
+
+def _tempo_chain(facts: Facts, params: Params) -> str:
+    last = facts["events"][-1]["note"]
+    text = f"{_hear_pitch(facts)} The beat is steady up to the last note, {last}."
+    return f"{text} The notes come at a {facts['tempo']} pace."
+
+
+def _propose_time(rng: Rng, split: str, frame: Any, params: Params, answer: str) -> Facts:
+    from earwitness.soundworld import music  # it imports this module
+
+    pair = _RHYTHMS.get(answer, ("short", "short"))
+    more: Params = {"given": {"duration": list(pair) * (frame["n"] // 2)}}
+    if answer in _BEATS:
+        more |= {"tempo": answer, "beat_seconds": float(rng.uniform(*_BEATS[answer]))}
+    return music.propose(rng, split, frame, {**params, **more})
+
+
 def _propose_pitches(choose: Any):
     """Return proposals that put chosen pitches, given the answer, into otherwise random notes."""
 
@@ -256,8 +298,29 @@ from earwitness.soundworld.music_phrasings import PHRASINGS as P  # noqa: E402 -
 
 TYPES: tuple[QuestionType, ...] = (
     make("pair", 2, P["pair"], _draw_pair, _pair, _pair_chain, weight=3.0),
-    ROW.kth("timbre", None, P["kth_timbre"], 1, weight=1.2),
-    ROW.kth("loudness", None, P["kth_loudness"], 1),
+    ROW.kth("timbre", None, P["kth_timbre"], 1, weight=2.0),
+    ROW.kth("loudness", None, P["kth_loudness"], 1, weight=2.0),
+    LENGTHS.kth("duration", None, P["kth_duration"], 1, weight=1.6),
+    make(
+        "tempo",
+        1,
+        P["tempo"],
+        _draw_time(tuple(_BEATS)),
+        lambda f, p: f.get("tempo"),
+        _tempo_chain,
+        propose=_propose_time,
+        weight=1.0,
+    ),
+    make(
+        "rhythm",
+        2,
+        P["rhythm"],
+        _draw_time(tuple(_RHYTHMS)),
+        _rhythm,
+        _rhythm_chain,
+        propose=_propose_time,
+        weight=1.0,
+    ),
     make(
         "contour",
         2,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from earwitness.soundworld.core import SAMPLE_RATE, Facts, Layout, Params, QuestionType, Rng, Span, Suite
 from earwitness.soundworld.sequence import pick, shuffled
-from earwitness.soundworld.sound_questions import SHOWN_TRENDS, TYPES
+from earwitness.soundworld.sound_questions import NAMES_FOR, SHOWN_TRENDS, SUSTAINED, TYPES
 from earwitness.soundworld.sound_synth import BACKGROUNDS, RECIPES, background, event
 
 _SECONDS = {"train": (0.42, 0.58), "heldout": (0.62, 0.75)}
@@ -33,51 +35,88 @@ def layout(rng: Rng, split: str, kind: QuestionType, params: Params) -> Layout:
     """Return the number of events, clip length, level and background; they leave room for any answer."""
     heldout = split == "heldout"
     least = max(params.get("least", 3), kind.min_events, 3)
-    n = params.get("slots") or (int(rng.integers(max(7, least), 9)) if heldout else int(rng.integers(least, 7)))
-    n = params.get("exactly", n)
+    drawn = int(rng.integers(max(7, least), 9)) if heldout else int(rng.integers(least, 7))
+    n = int(params.get("exactly") or params.get("slots") or drawn)
     key = "heldout" if heldout else "train"
-    lead = round(float(rng.uniform(0.05, 0.25)), 3)
-    seconds = lead + n * (_SECONDS[key][1] + _GAP[key][1]) + float(rng.uniform(0.05, 0.25))
+    lead, trail = (round(float(x), 3) for x in rng.uniform(0.05, 0.25, size=2))
+    seconds = lead + n * (_SECONDS[key][1] + _GAP[key][1]) + trail
     return {
         "n": n,
         "heldout": heldout,
         "lead": lead,
+        "trail": trail,
         "seconds": round(seconds, 3),
         "level_db": round(float(rng.uniform(-34, -24)), 1),
         "background": None if params.get("ask_background") else pick(rng, BACKGROUNDS),
     }
 
 
-def propose(rng: Rng, split: str, frame: Layout, params: Params) -> Facts:
-    """Return random events; where distances are asked for, both occur."""
-    n = frame["n"] if "slots" not in params else int(pick(rng, params["choices"]))
+def _names(rng: Rng, n: int, params: Params) -> list[str]:
+    """Return what happens in each place: any of the kinds asked for and of some others."""
     extra = shuffled(rng, tuple(RECIPES))[: 1 if params["kinds"] else 3]
     palette = tuple(dict.fromkeys((*params["kinds"], *extra)))
     if params.get("distinct"):
-        palette = shuffled(rng, dict.fromkeys((*params["kinds"], *shuffled(rng, tuple(RECIPES)))))
+        palette = shuffled(rng, tuple(RECIPES))
+        return [palette[i % len(palette)] for i in range(n)]
+    return [pick(rng, palette) for _ in range(n)]
+
+
+def _distances(rng: Rng, n: int, params: Params) -> list[str]:
+    """Return near or far for each place; both occur, and two sounds that may overlap are as far as each other."""
     drawn = [pick(rng, ("near", "far")) for _ in range(n)]
+    if params.get("overlap"):
+        drawn[1] = drawn[0]
     if n > 1 and len(set(drawn)) == 1:
-        i = int(rng.integers(n))
+        i = n - 1 if params.get("overlap") else int(rng.integers(n))
         drawn[i] = "far" if drawn[i] == "near" else "near"
-    events: list[dict[str, Any]] = []
-    for i, distance in enumerate(drawn):
-        name = palette[i % len(palette)] if params.get("distinct") else pick(rng, palette)
-        events.append({"sound": name, "distance": distance, "trend": "steady"})
-    if params.get("trend"):  # the first event takes two places and moves
-        events = events[:2]
-        events[0] |= {"distance": "near", "trend": pick(rng, SHOWN_TRENDS)}
+    return drawn
+
+
+def _placed(rng: Rng, frame: Layout, events: list[dict[str, Any]], overlap: bool) -> None:
+    """Give the events their times; slack goes into the gaps, never into lead or trail."""
     key = "heldout" if frame["heldout"] else "train"
-    at = frame["lead"]
-    overlap = params.get("overlap") and rng.random() < 0.5
-    for i, one in enumerate(events):
-        one["start"] = round(at, 4)
-        seconds = float(rng.uniform(*_SECONDS[key]))
-        one["end"] = round(at + (seconds if one["trend"] == "steady" else 2 * _SECONDS[key][1]), 4)
-        at = one["end"] + float(rng.uniform(*_GAP[key]))
-        if overlap and i == 0:
-            at = one["start"] + float(rng.uniform(0.05, 0.12))
+    moving = 2 * _SECONDS[key][1]
+    lengths = [float(rng.uniform(*_SECONDS[key])) if e["trend"] == "steady" else moving for e in events]
+    # Where the first two overlap, the second starts this long after the first.
+    shift = float(rng.uniform(0.12, 0.22)) if overlap else 0.0
+    gaps = len(events) - (1 if overlap else 0) - 1
+    used = sum(lengths) - (lengths[0] - shift if overlap else 0.0)
+    if overlap:
+        used = max(used, lengths[0] + sum(lengths[2:]))
+    slack = frame["seconds"] - frame["lead"] - frame["trail"] - used - gaps * _GAP[key][0]
+    shares = rng.exponential(size=gaps)
+    at, later = frame["lead"], iter([*(slack * shares / shares.sum()), 0.0])
+    for i, (one, length) in enumerate(zip(events, lengths)):
+        one["start"], one["end"] = round(at, 4), round(at + length, 4)
+        end = max(one["end"], events[0]["end"]) if overlap and i == 1 else one["end"]
+        at = one["start"] + shift if overlap and i == 0 else end + _GAP[key][0] + float(next(later))
+
+
+def _facts(rng: Rng, frame: Layout, params: Params, names: list[str]) -> Facts:
+    distances = _distances(rng, len(names), params)
+    events: list[dict[str, Any]] = [
+        {"sound": name, "distance": distance, "trend": "steady"} for name, distance in zip(names, distances)
+    ]
+    if params.get("trend"):  # the first event takes two places and moves; only what lasts can be heard to do so
+        events = events[:2]
+        events[0] |= {"sound": pick(rng, SUSTAINED), "distance": "near", "trend": pick(rng, SHOWN_TRENDS)}
+    overlap = bool(params.get("overlap") and rng.random() < 0.5)
+    _placed(rng, frame, events, overlap)
     name = frame["background"] or pick(rng, BACKGROUNDS)
-    return {"events": events, "heldout": frame["heldout"], "background": name, "overlap": bool(overlap)}
+    return {"events": events, "heldout": frame["heldout"], "background": name, "overlap": overlap}
+
+
+def propose(rng: Rng, split: str, frame: Layout, params: Params) -> Facts:
+    """Return random events; both distances occur."""
+    n = frame["n"] if "slots" not in params else int(pick(rng, params["choices"]))
+    return _facts(rng, frame, params, _names(rng, n, params))
+
+
+def _propose_named(names: Callable[[Rng, int, Params, str], list[str]]) -> Callable[..., Facts]:
+    def propose_for(rng: Rng, split: str, frame: Layout, params: Params, answer: str) -> Facts:
+        return _facts(rng, frame, params, names(rng, frame["n"], params, answer))
+
+    return propose_for
 
 
 def render(facts: Facts, rng: Rng) -> tuple[np.ndarray, list[Span]]:
@@ -121,4 +160,5 @@ def key(facts: Facts) -> Any:
     return [rows, facts["background"], facts["overlap"]]
 
 
-SUITE = Suite("sound", TYPES, layout, propose, key, render, caption, TAGS)
+_ASKED = tuple(replace(t, propose=_propose_named(NAMES_FOR[t.name])) if t.name in NAMES_FOR else t for t in TYPES)
+SUITE = Suite("sound", _ASKED, layout, propose, key, render, caption, TAGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from earwitness.soundworld.core import Facts, Params, QuestionType, Rng
 from earwitness.soundworld.row_phrasings import row_phrasings
 from earwitness.soundworld.sequence import COUNTS, Row, found, make, phrasings, pick, shuffled, told
@@ -9,6 +11,8 @@ from earwitness.soundworld.sound_synth import BACKGROUNDS, RECIPES
 
 KINDS = tuple(RECIPES)
 SHOWN_TRENDS = ("approaching", "leaving")
+# A sound that fades by itself never gets louder, however near it comes.
+SUSTAINED = ("siren", "alarm", "whistle", "horn", "steps", "engine")
 ROW = Row("sound", "sound", KINDS, "distance", ("near", "far"))
 _ROW = row_phrasings("sound", "event", "distance", "is heard")
 _GIVE = "^[name|give|identify|find]"
@@ -123,6 +127,60 @@ def _tail_chain(facts: Facts, params: Params) -> str:
     return f"{text} After it come {told(range(last + 1, n + 1))}: that is {n - last}."
 
 
+def _filled(rng: Rng, x: str, count: int, n: int, kinds: int) -> list[str]:
+    """Return ``n`` names with ``count`` times x and ``kinds`` different names in all, x among them or not."""
+    others = shuffled(rng, [name for name in KINDS if name != x])[: kinds - (count > 0)]
+    rest = [*others, *(pick(rng, others) for _ in range(n - count - len(others)))]
+    return list(shuffled(rng, [x] * count + rest))
+
+
+def _names_present(rng: Rng, n: int, params: Params, answer: str) -> list[str]:
+    count = int(rng.integers(1, 3)) if answer == "yes" else 0
+    return _filled(rng, params["x"], count, n, params["n_kinds"])
+
+
+def _names_count(rng: Rng, n: int, params: Params, answer: str) -> list[str]:
+    return _filled(rng, params["x"], int(answer), n, params["n_kinds"])
+
+
+def _names_count_both(rng: Rng, n: int, params: Params, answer: str) -> list[str]:
+    # Some of the kind asked for have the other distance, or there is nothing to tell apart.
+    count = min(int(answer) + int(rng.integers(3)), n - 2)
+    return _filled(rng, params["x"], count, n, params["n_kinds"])
+
+
+def _names_different(rng: Rng, n: int, params: Params, answer: str) -> list[str]:
+    x = pick(rng, KINDS)
+    return _filled(rng, x, int(rng.integers(1, n - int(answer) + 2)) if answer != "1" else n, n, int(answer))
+
+
+def _names_tail(rng: Rng, n: int, params: Params, answer: str) -> list[str]:
+    last, count = n - int(answer), int(rng.integers(2))
+    others = _filled(rng, params["x"], 0, n - 1 - count, params["n_kinds"])
+    head = shuffled(rng, [*others[: last - 1 - count], *[params["x"]] * count])
+    return [*head, params["x"], *others[last - 1 - count :]]
+
+
+# How many kinds occur is drawn with the question, so that counting kinds does not answer it.
+NAMES_FOR = {
+    "present": _names_present,
+    "count_sound": _names_count,
+    "count_distance_sound": _names_count_both,
+    "different": _names_different,
+    "tail": _names_tail,
+}
+
+
+def _any_kinds(kind: QuestionType) -> QuestionType:
+    """Return the type with the number of kinds that occur drawn before the answer, in clips with room for them."""
+
+    def draw(rng: Rng, split: str) -> Params:
+        params = kind.draw(rng, split)
+        return {**params, "n_kinds": int(rng.integers(2, 4)), "least": max(5, params.get("least", 0))}
+
+    return replace(kind, draw=draw)
+
+
 _WORDS = {
     "present": phrasings(
         ("^is there a {x}~?", "^do you hear a {x}~?"),
@@ -181,10 +239,18 @@ _WORDS = {
 
 TYPES: tuple[QuestionType, ...] = (
     ROW.kth("sound", None, _ROW["kth_kind"], 1, weight=1.2),
-    ROW.kth("distance", None, _ROW["kth_level"], 1, weight=0.8),
-    make("background", 1, _WORDS["background"], _draw_background, lambda f, p: f["background"], _background_chain),
-    make("trend", 1, _WORDS["trend"], _draw_trend, lambda f, p: f["events"][0]["trend"], _trend_chain, weight=0.8),
-    make("present", 2, _WORDS["present"], _draw_present, _present, _present_chain, weight=1.0),
+    ROW.kth("distance", None, _ROW["kth_level"], 1, weight=1.0),
+    make(
+        "background",
+        1,
+        _WORDS["background"],
+        _draw_background,
+        lambda f, p: f["background"],
+        _background_chain,
+        weight=1.2,
+    ),
+    make("trend", 1, _WORDS["trend"], _draw_trend, lambda f, p: f["events"][0]["trend"], _trend_chain, weight=1.0),
+    _any_kinds(make("present", 2, _WORDS["present"], _draw_present, _present, _present_chain, weight=1.0)),
     make("first", 2, _WORDS["first"], _draw_first, _first, _first_chain, weight=1.2),
     make("different", 2, _WORDS["different"], _draw_different, _different, _different_chain, weight=1.0),
     make(
@@ -197,9 +263,9 @@ TYPES: tuple[QuestionType, ...] = (
         weight=0.8,
     ),
     ROW.length(_ROW["how_many"], weight=0.8),
-    ROW.count(("sound",), _ROW["count_kind"], 2, weight=1.4),
+    _any_kinds(ROW.count(("sound",), _ROW["count_kind"], 2, weight=1.4)),
     ROW.after(("sound",), "sound", _ROW["kind_after"], 2, weight=1.2),
-    ROW.count(("distance", "sound"), _ROW["count_both"], 3, weight=1.8),
+    _any_kinds(ROW.count(("distance", "sound"), _ROW["count_both"], 3, weight=1.8)),
     ROW.more(False, _ROW["more_of"], weight=1.6),
     ROW.more(True, _ROW["more_of_levels"], weight=2.0),
     ROW.kth("sound", "distance", _ROW["kth_by"], 3, most=3, weight=1.6),
@@ -208,5 +274,5 @@ TYPES: tuple[QuestionType, ...] = (
     ROW.between(_ROW["between"], weight=1.4),
     ROW.most(_ROW["most"], weight=1.2),
     make("parity", 3, _WORDS["parity"], _draw_parity, _parity, _parity_chain, weight=1.2),
-    make("tail", 3, _WORDS["tail"], _draw_tail, _tail, _tail_chain, weight=1.2),
+    _any_kinds(make("tail", 3, _WORDS["tail"], _draw_tail, _tail, _tail_chain, weight=1.2)),
 )
