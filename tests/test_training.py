@@ -1,4 +1,4 @@
-"""The small trainer: batches are functions of the step, runs resume bit for bit, targets and losses are what they say."""
+"""The small trainer: batches are functions of the step, and runs resume bit for bit."""
 
 import json
 
@@ -98,6 +98,14 @@ def test_config_errors_name_the_key(tmp_path):
         configs.load(loop.LoopConfig, tmp_path / "none.yaml")
 
 
+def test_a_run_folder_keeps_its_config(tmp_path):
+    configs.record(loop.LoopConfig(steps=5), tmp_path)
+    configs.record(loop.LoopConfig(steps=5), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["steps"] == 5
+    with pytest.raises(ValueError, match="begun with another lr"):
+        configs.record(loop.LoopConfig(steps=5, lr=0.1), tmp_path)
+
+
 def test_every_shipped_config_is_read():
     from earwitness.stages import pretrain, sft
 
@@ -134,3 +142,12 @@ def test_loss_starts_with_the_reply():
     assert text(direct.ids).count("<audio_patch>") == 3
     with pytest.raises(ValueError, match="nothing to caption"):
         dialogue.sequence(tokenizer, sample, "caption", [[3]], True)
+
+
+def test_dry_run_shows_the_run_and_writes_nothing(tmp_path, capsys):
+    from earwitness.stages import sft
+
+    assert sft.main("configs/tiny-sft.yaml", (f"run={tmp_path}/run", f"data.folder={tmp_path}/data"), dry_run=True) == 0
+    shown = capsys.readouterr().err
+    assert "frozen in the encoder" in shown and "<think>" in shown and "steps=" in shown
+    assert not list(tmp_path.iterdir())

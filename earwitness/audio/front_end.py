@@ -44,11 +44,14 @@ def log_mel(wave: np.ndarray | torch.Tensor) -> torch.Tensor:
         wave: (L,) samples at 16 kHz, L >= 1; a tensor is transformed on its own device.
 
     Raises:
-        ValueError: not one axis, or no samples.
+        ValueError: not one axis, no samples, or integers.
     """
     import torch
 
-    samples = torch.as_tensor(wave, dtype=torch.float32)
+    samples = torch.as_tensor(wave)
+    if not samples.is_floating_point():
+        raise ValueError(f"log_mel takes floats in -1..1, not {samples.dtype}; scale them with load_audio first")
+    samples = samples.float()
     if samples.ndim != 1 or not len(samples):
         raise ValueError(
             f"log_mel takes a mono waveform with one axis and at least one sample, not shape {tuple(samples.shape)}; "

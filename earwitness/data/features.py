@@ -54,13 +54,13 @@ def build(root: pathlib.Path, suite: str, split: str, clips: int, encoder, diges
 
 
 def read(root: pathlib.Path, suite: str, split: str, clips: int, digest: str):
-    """Yield (clip, states): states is (E, width) float16, memory-mapped, E frames at 25 Hz."""
+    """Yield (clip, states): states is (E, width) float16, E frames at 25 Hz."""
     arrays: dict[int, np.ndarray] = {}
     offset = 0
     for index, clip in enumerate(shards.read(root, suite, split, clips)):
         number, position = divmod(index, shards.SHARD_CLIPS)
         if position == 0:
-            arrays = {number: np.load(_path(root, suite, split, number, digest), mmap_mode="r")}
+            arrays = {number: np.load(_path(root, suite, split, number, digest))}
             offset = 0
         frames = (clip.mel.shape[1] + 1) // 4
         yield clip, arrays[number][offset : offset + frames]

@@ -283,4 +283,3 @@ class Row:
             return f"{self.hear(facts, self.kind)} {'; '.join(told_counts)}. The most is {answer(facts, params)}."
 
         return make("most", 3, words, draw, answer, chain, **more)
-

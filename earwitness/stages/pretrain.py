@@ -126,6 +126,8 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
     )
     if dry_run:
         return 0
+    folder = pathlib.Path(config.run).expanduser()
+    configs.record(config, folder)
     clips = ClipSet(config.data, "train", config.data.clips, targets)
     batches = LengthBatches(clips.lengths, config.batch, config.loop.seed)
 
@@ -133,7 +135,6 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
         epoch, items = batches.at(step)
         return tagger.loss(*clips.batch(items))
 
-    folder = pathlib.Path(config.run).expanduser()
     step = loop.run(config.loop, tagger, loss_at, folder, minutes=minutes)
     if step == config.loop.steps:
         loop.save_atomically(encoder.state_dict(), folder / "encoder.pt")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from earwitness import audio
+from earwitness import audio, prompt, soundworld
 from earwitness.data import dialogue, features, shards
 from earwitness.data.batches import LengthBatches
 from earwitness.model import presets
@@ -84,7 +84,10 @@ class DialogueSet:
     def __init__(self, config: SftConfig, split: str, tokenizer, digest: str) -> None:
         root = pathlib.Path(config.data.folder).expanduser()
         rng = np.random.default_rng(config.loop.seed)
-        self.states, self.counts, self.sequences, self.clip_of = [], [], [], []
+        self.states: list[np.ndarray] = []
+        self.counts: list[int] = []
+        self.sequences: list[dialogue.Sequence] = []
+        self.clip_of: list[int] = []
         for suite in config.data.suites:
             for clip, states in features.read(root, suite, split, config.data.clips, digest):
                 number = len(self.states)
@@ -148,14 +151,14 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
     """Run or continue the stage; returns the step reached."""
     config = configs.load(SftConfig, config_path, overrides)
     folder = pathlib.Path(config.run).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     root = pathlib.Path(config.data.folder).expanduser()
+    if dry_run:
+        return preview(config)
+    configs.record(config, folder)
     shards.build(root, config.data.suites, "train", config.data.clips, config.data.workers, report=_say)
     tokenizer, model = prepare(config, folder)
     digest = features.weights_hash(model.encoder)
     _say(f"{sum(p.numel() for p in model.parameters()):,} parameters; encoder {digest[:12]} is frozen")
-    if dry_run:
-        return 0
     for suite in config.data.suites:
         features.build(root, suite, "train", config.data.clips, model.encoder, digest, report=_say)
     begun = time.time()
@@ -177,11 +180,30 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
     return step
 
 
+def preview(config: SftConfig) -> int:
+    """Print what a run would train, and on what, without touching the disk; returns 0 steps."""
+    with torch.device("meta"):
+        model = AudioReasoner(presets.preset(config.preset, vocab_size=config.vocab_size))
+    frozen = sum(p.numel() for p in model.encoder.parameters())
+    total = sum(p.numel() for p in model.parameters())
+    _say(f"{config}")
+    _say(f"{total - frozen:,} parameters to train, {frozen:,} frozen in the encoder")
+    sample = soundworld.sample(config.data.suites[0], "train", 0)
+    for kind in ("think", "direct"):
+        if getattr(config.mixture, kind):
+            messages, reasoning, answer = dialogue.dialogue(sample, kind, with_choices=True)
+            asked = prompt.render(messages, think=reasoning is not None)
+            _say(f"{kind}: {asked}{''.join(s.text for s in prompt.completion(answer, reasoning))}")
+    return 0
+
+
 def export(model: AudioReasoner, tokenizer, folder: pathlib.Path) -> None:
     """Write the model in the published layout, bfloat16, with its tokenizer."""
     import copy
 
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    small = copy.deepcopy(model)
+    nn.Module.to(small, torch.bfloat16)
+    small.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

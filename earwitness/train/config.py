@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import os
 import pathlib
+import platform
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
@@ -54,3 +57,28 @@ def load(cls: type[T], path: str | pathlib.Path, overrides: tuple[str, ...] = ()
             node = node.setdefault(parent, {})
         node[leaf] = yaml.safe_load(text)
     return from_mapping(cls, values, str(path))
+
+
+def record(config: Any, folder: pathlib.Path) -> None:
+    """Write the resolved config and the versions into a run folder; raises ``ValueError`` if it holds another config.
+
+    A run that continues under another config would be neither run, so only its folder's own config continues it.
+    """
+    import torch
+    import transformers
+
+    resolved = json.loads(json.dumps(dataclasses.asdict(config)))
+    path = folder / "config.json"
+    if path.exists():
+        before = json.loads(path.read_text())["config"]
+        changed = sorted(k for k in {*before, *resolved} if before.get(k) != resolved.get(k))
+        if changed:
+            names = ", ".join(changed)
+            raise ValueError(f"run {folder} was begun with another {names}; restore it, or set run= to a new folder")
+        return
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions["transformers"] = transformers.__version__
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "config.partial"
+    partial.write_text(json.dumps({"config": resolved, "versions": versions}, indent=2) + "\n")
+    os.replace(partial, path)
