@@ -7,20 +7,37 @@ from typing import Any
 import numpy as np
 
 from earwitness.soundworld.core import Facts, Params, QuestionType, Rng
+from earwitness.soundworld.music_facts import scattered
+from earwitness.soundworld.music_phrasings import PHRASINGS as P
+from earwitness.soundworld.music_shapes import (
+    BEATS,
+    CONTOURS,
+    INTERVALS,
+    LENGTHS,
+    RHYTHMS,
+    contour,
+    contour_chain,
+    contour_pitches,
+    draw_shape,
+    draw_time,
+    hear_pitch,
+    interval,
+    interval_chain,
+    interval_pitches,
+    mode,
+    mode_chain,
+    moves,
+    propose_pitches,
+    propose_time,
+    rhythm,
+    rhythm_chain,
+    tempo_chain,
+    triad_pitches,
+)
 from earwitness.soundworld.music_synth import TIMBRES
 from earwitness.soundworld.sequence import COUNTS, KTH, Row, found, make, pick, shuffled
 
 ROW = Row("note", "timbre", TIMBRES, "loudness", ("loud", "soft"))
-LENGTHS = Row("note", "timbre", TIMBRES, "duration", ("long", "short"))
-_LOWEST, _NUM = 48, 36
-_INTERVALS = {"third": (3, 4), "fifth": (7,), "octave": (12,)}
-_CONTOURS = ("rising", "falling", "up then down", "down then up")
-_TRIADS = {"major": (0, 4, 7), "minor": (0, 3, 7)}
-
-
-def _hear_pitch(facts: Facts, *more: str) -> str:
-    parts = [" ".join([str(i), *(e[a] for a in more), e["note"]]) for i, e in enumerate(facts["events"], 1)]
-    return f"I hear {', '.join(parts)}."
 
 
 def _extreme(facts: Facts, positions: list[int], word: str) -> int | None:
@@ -62,7 +79,7 @@ def _pair(facts: Facts, params: Params) -> str | None:
 def _pair_chain(facts: Facts, params: Params) -> str:
     attribute = _RELATIONS[params["relation"]][0]
     shown = "note" if attribute == "midi" else attribute
-    text = _hear_pitch(facts) if attribute == "midi" else ROW.hear(facts, attribute)
+    text = hear_pitch(facts) if attribute == "midi" else ROW.hear(facts, attribute)
     a, b = (facts["events"][params[p] - 1][shown] for p in "ij")
     first = _pair(facts, params) == params["x"]
     better, worse = (a, b) if first else (b, a)
@@ -120,7 +137,7 @@ def _extreme_chain(what: str):
         place = _extreme(facts, positions, params["word"]) or 0
         event = facts["events"][place - 1]
         shown = {"timbre_by_level": ("loudness", "timbre"), "level_after": ("loudness",), "place": ()}
-        text = _hear_pitch(facts, *shown.get(what, (what,)))
+        text = hear_pitch(facts, *shown.get(what, (what,)))
         if filters:
             rows = ", ".join(f"{p} {facts['events'][p - 1]['note']}" for p in positions)
             text += f" The {params['level']} ones are {rows}."
@@ -140,145 +157,18 @@ def _draw_steps(rng: Rng, split: str) -> Params:
     return {"word": word, "kinds": (), "vary": False, "least": 4, "choices": shuffled(rng, COUNTS)}
 
 
-def _moves(facts: Facts, word: str) -> list[int]:
-    pitches = [e["midi"] for e in facts["events"]]
-    sign = 1 if word == "higher" else -1
-    return [i for i in range(2, len(pitches) + 1) if sign * (pitches[i - 1] - pitches[i - 2]) > 0]
-
-
 def _steps_chain(facts: Facts, params: Params) -> str:
     notes = [e["note"] for e in facts["events"]]
-    up = _moves(facts, "higher")
-    moves = ", ".join(f"{i} {'higher' if i in up else 'lower'}" for i in range(2, len(notes) + 1))
-    wanted = _moves(facts, params["word"])
+    up = moves(facts, "higher")
+    told = ", ".join(f"{i} {'higher' if i in up else 'lower'}" for i in range(2, len(notes) + 1))
+    wanted = moves(facts, params["word"])
     listed = ", ".join(map(str, wanted)) or "none"
-    text = f"{_hear_pitch(facts)} Each against the one before: {moves}."
+    text = f"{hear_pitch(facts)} Each against the one before: {told}."
     return f"{text} The {params['word']} ones are {listed}. That is {len(wanted)}."
-
-
-# Shapes of a few notes
-
-
-def _draw_shape(choices: tuple[str, ...], pitches: Any, **size: Any):
-    def draw(rng: Rng, split: str) -> Params:
-        return {"kinds": (), "vary": False, "plain": True, "choices": shuffled(rng, choices), **size}
-
-    return draw
-
-
-def _contour(facts: Facts, params: Params) -> str | None:
-    signs = np.sign(np.diff([e["midi"] for e in facts["events"]]))
-    turns = int((np.diff(signs) != 0).sum())
-    if turns > 1 or len(signs) < 2:
-        return None
-    return _CONTOURS[(0 if signs[0] > 0 else 1) + 2 * turns]
-
-
-def _contour_chain(facts: Facts, params: Params) -> str:
-    ups = set(_moves(facts, "higher"))
-    moves = ", ".join("up" if i in ups else "down" for i in range(2, len(facts["events"]) + 1))
-    return f"{_hear_pitch(facts)} From note to note the line goes {moves}. As a whole it is {_contour(facts, params)}."
-
-
-def _gap(facts: Facts) -> int:
-    a, b = facts["events"][0]["midi"], facts["events"][1]["midi"]
-    return abs(a - b)
-
-
-def _interval(facts: Facts, params: Params) -> str | None:
-    return next((name for name, sizes in _INTERVALS.items() if _gap(facts) in sizes), None)
-
-
-def _interval_chain(facts: Facts, params: Params) -> str:
-    a, b = (e["note"] for e in facts["events"])
-    return f"{_hear_pitch(facts)} From {a} to {b} is {_gap(facts)} semitones, a {_interval(facts, params)}."
-
-
-def _mode(facts: Facts, params: Params) -> str | None:
-    pitches = [e["midi"] for e in facts["events"]]
-    steps = tuple(p - min(pitches) for p in sorted(pitches))
-    return next((name for name, triad in _TRIADS.items() if triad == steps), None)
-
-
-def _mode_chain(facts: Facts, params: Params) -> str:
-    low, middle, _ = sorted(facts["events"], key=lambda e: e["midi"])
-    gap = middle["midi"] - low["midi"]
-    mode = "major" if gap == 4 else "minor"
-    text = f"{_hear_pitch(facts)} The lowest is {low['note']}, the middle {middle['note']}: {gap} semitones"
-    return f"{text}, so the chord is {mode}."
-
-
-# Time
-
-
-_BEATS = {"slow": (0.53, 0.57), "medium": (0.4, 0.44), "fast": (0.3, 0.33)}  # seconds from note to note
-_RHYTHMS = {"even": ("short", "short"), "long short": ("long", "short"), "short long": ("short", "long")}
-
-
-def _draw_time(choices: tuple[str, ...]):
-    def draw(rng: Rng, split: str) -> Params:
-        size = {"exactly": 2 * int(rng.integers(2, 4))}
-        return {"kinds": (), "vary": False, "plain": True, "choices": shuffled(rng, choices), **size}
-
-    return draw
-
-
-def _rhythm(facts: Facts, params: Params) -> str | None:
-    durations = [e["duration"] for e in facts["events"]]
-    return next((name for name, pair in _RHYTHMS.items() if durations == list(pair) * (len(durations) // 2)), None)
-
-
-def _rhythm_chain(facts: Facts, params: Params) -> str:
-    text = f"{LENGTHS.hear(facts, 'duration')} From pair to pair the same pattern comes back"
-    return f"{text}, and it is {_rhythm(facts, params)}."
-
-
-def _tempo_chain(facts: Facts, params: Params) -> str:
-    last = facts["events"][-1]["note"]
-    text = f"{_hear_pitch(facts)} The beat is steady up to the last note, {last}."
-    return f"{text} The notes come at a {facts['tempo']} pace."
-
-
-def _propose_time(rng: Rng, split: str, frame: Any, params: Params, answer: str) -> Facts:
-    from earwitness.soundworld import music  # it imports this module
-
-    pair = _RHYTHMS.get(answer, ("short", "short"))
-    more: Params = {"given": {"duration": list(pair) * (frame["n"] // 2)}}
-    if answer in _BEATS:
-        more |= {"tempo": answer, "beat_seconds": float(rng.uniform(*_BEATS[answer]))}
-    return music.propose(rng, split, frame, {**params, **more})
-
-
-def _propose_pitches(choose: Any):
-    """Return proposals that put chosen pitches, given the answer, into otherwise random notes."""
-
-    def propose(rng: Rng, split: str, frame: Any, params: Params, answer: str) -> Facts:
-        from earwitness.soundworld import music  # it imports this module
-
-        more = (params["word"],) if "word" in params else ()
-        return music.propose(rng, split, frame, {**params, "pitches": lambda r, n: choose(r, n, answer, *more)})
-
-    return propose
-
-
-def _contour_pitches(rng: Rng, n: int, answer: str) -> list[int]:
-    steps = rng.integers(2, 6, size=n - 1)
-    turn = int(rng.integers(1, n - 1)) if "then" in answer else n
-    sign = 1 if answer in ("rising", "up then down") else -1
-    line = np.concatenate([[0], np.cumsum([s * (sign if i < turn else -sign) for i, s in enumerate(steps)])])
-    return list(line - line.min() + _LOWEST + int(rng.integers(_NUM - (line.max() - line.min()))))
-
-
-def _interval_pitches(rng: Rng, n: int, answer: str) -> list[int]:
-    size = int(pick(rng, _INTERVALS[answer]))
-    low = _LOWEST + int(rng.integers(_NUM - size))
-    return list(shuffled(rng, (low, low + size)))
 
 
 def _step_pitches(rng: Rng, n: int, answer: str, word: str) -> list[int]:
     """Return random pitches with the wanted number of steps; if luck fails, runs that are reversed to have it."""
-    from earwitness.soundworld.music import scattered
-
     ups = int(answer) if word == "higher" else n - 1 - int(answer)
     for _ in range(60):
         line = scattered(rng, n)
@@ -289,13 +179,6 @@ def _step_pitches(rng: Rng, n: int, answer: str, word: str) -> list[int]:
     return [p for a, b in zip(starts, starts[1:]) for p in reversed(line[a:b])]
 
 
-def _triad_pitches(rng: Rng, n: int, answer: str) -> list[int]:
-    low = _LOWEST + int(rng.integers(_NUM - 7))
-    return [low + s for s in shuffled(rng, _TRIADS[answer])]
-
-
-from earwitness.soundworld.music_phrasings import PHRASINGS as P  # noqa: E402 - keeps the table out of the way
-
 TYPES: tuple[QuestionType, ...] = (
     make("pair", 2, P["pair"], _draw_pair, _pair, _pair_chain, weight=3.0),
     ROW.kth("timbre", None, P["kth_timbre"], 1, weight=2.0),
@@ -305,50 +188,50 @@ TYPES: tuple[QuestionType, ...] = (
         "tempo",
         1,
         P["tempo"],
-        _draw_time(tuple(_BEATS)),
+        draw_time(tuple(BEATS)),
         lambda f, p: f.get("tempo"),
-        _tempo_chain,
-        propose=_propose_time,
+        tempo_chain,
+        propose=propose_time,
         weight=1.0,
     ),
     make(
         "rhythm",
         2,
         P["rhythm"],
-        _draw_time(tuple(_RHYTHMS)),
-        _rhythm,
-        _rhythm_chain,
-        propose=_propose_time,
+        draw_time(tuple(RHYTHMS)),
+        rhythm,
+        rhythm_chain,
+        propose=propose_time,
         weight=1.0,
     ),
     make(
         "contour",
         2,
         P["contour"],
-        _draw_shape(_CONTOURS, None, least=4),
-        _contour,
-        _contour_chain,
-        propose=_propose_pitches(_contour_pitches),
+        draw_shape(CONTOURS, least=4),
+        contour,
+        contour_chain,
+        propose=propose_pitches(contour_pitches),
         weight=1.2,
     ),
     make(
         "interval",
         2,
         P["interval"],
-        _draw_shape(tuple(_INTERVALS), None, exactly=2),
-        _interval,
-        _interval_chain,
-        propose=_propose_pitches(_interval_pitches),
+        draw_shape(tuple(INTERVALS), exactly=2),
+        interval,
+        interval_chain,
+        propose=propose_pitches(interval_pitches),
         weight=1.0,
     ),
     make(
         "mode",
         2,
         P["mode"],
-        _draw_shape(("major", "minor"), None, exactly=3),
-        _mode,
-        _mode_chain,
-        propose=_propose_pitches(_triad_pitches),
+        draw_shape(("major", "minor"), exactly=3),
+        mode,
+        mode_chain,
+        propose=propose_pitches(triad_pitches),
         weight=0.8,
     ),
     ROW.length(P["how_many"], weight=0.8),
@@ -412,9 +295,9 @@ TYPES: tuple[QuestionType, ...] = (
         3,
         P["steps"],
         _draw_steps,
-        lambda f, p: str(len(_moves(f, p["word"]))),
+        lambda f, p: str(len(moves(f, p["word"]))),
         _steps_chain,
-        propose=_propose_pitches(_step_pitches),
+        propose=propose_pitches(_step_pitches),
         weight=1.6,
     ),
 )

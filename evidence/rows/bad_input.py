@@ -16,7 +16,7 @@ def run(reduced: bool, folder: pathlib.Path) -> dict[str, Any]:
     """Run the tests that feed bad input; reduced, only count them, since the test suite runs them beside."""
     del folder
     paths = [f"tests/{name}" for name in FILES]
-    command = [sys.executable, "-m", "pytest", "-q", *paths, *(["--collect-only"] if reduced else [])]
+    command = [sys.executable, "-m", "pytest", *paths, *(["--collect-only"] if reduced else [])]
     out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     last = out.strip().splitlines()[-1]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error|skipped|tests? collected)", last)}
