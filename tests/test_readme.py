@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from shipped import needs_weights
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,8 +27,13 @@ def workplace(tmp_path_factory):
     return folder
 
 
+def _case(block):
+    asks = "earwitness ask" in block["code"] or "ew.load" in block["code"]
+    return pytest.param(block, id=block["code"].splitlines()[0][:60], marks=needs_weights if asks else ())
+
+
 # In the README's order: a later block may read what an earlier one wrote.
-@pytest.mark.parametrize("block", RUN, ids=[b["code"].splitlines()[0][:60] for b in RUN])
+@pytest.mark.parametrize("block", [_case(block) for block in RUN])
 def test_block_runs(block, workplace):
     path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c"] if block["kind"] == "sh" else [sys.executable, "-c"]

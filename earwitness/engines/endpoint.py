@@ -11,11 +11,9 @@ The key comes from ``EARWITNESS_API_KEY`` or ``OPENAI_API_KEY`` and goes over ht
 from __future__ import annotations
 
 import base64
-import io
 import json
 import threading
 import time
-import wave
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +26,6 @@ from earwitness.engines.protocol import Capabilities, Engine, Event, OnEvent, Re
 from earwitness.engines.stream import ChainSplitter
 from earwitness.records import Reply
 
-_CHUNK_SECONDS = 25
 _OURS = ("vllm", "earwitness")
 
 
@@ -177,13 +174,14 @@ class EndpointEngine(Engine):
 
     def _wav_parts(self, clip: Any) -> tuple[list[dict[str, Any]], float]:
         """Return a clip as 16-bit WAV parts: of 25 s for our models, whole for others."""
+        import numpy as np
+
         from earwitness import audio
 
-        samples = clip if hasattr(clip, "ndim") else audio.load_audio(clip)
-        step = _CHUNK_SECONDS * audio.SAMPLE_RATE if self._prefill else max(1, len(samples))
+        samples = np.asarray(clip) if hasattr(clip, "ndim") else audio.load_audio(clip)
         parts = []
-        for start in range(0, max(1, len(samples)), step):
-            data = base64.b64encode(_wav_bytes(samples[start : start + step], audio.SAMPLE_RATE)).decode()
+        for piece in audio.split_chunks(samples) if self._prefill else [samples]:
+            data = base64.b64encode(audio.encode_wav(piece)).decode()
             parts.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
         return parts, len(samples) / audio.SAMPLE_RATE
 
@@ -302,18 +300,6 @@ def _continuing(body: dict[str, Any], messages: list[dict[str, Any]], prefill: s
     turn = {"role": "assistant", "content": prefill, "eot": False}
     flags = {"continue_final_message": True, "add_generation_prompt": False}
     return {**body, "messages": [*messages, turn], **flags}
-
-
-def _wav_bytes(samples: Any, rate: int) -> bytes:
-    import numpy as np
-
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes((np.clip(np.asarray(samples, dtype=np.float32), -1, 1) * 32767).round().astype("<i2").tobytes())
-    return file.getvalue()
 
 
 def _tool_call(kept: dict[str, str]) -> dict[str, Any]:

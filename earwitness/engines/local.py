@@ -27,7 +27,6 @@ _CONFIG_IDS = {
     "audio_end_token_id": prompt.AUDIO_END,
     "audio_patch_token_id": prompt.AUDIO_PATCH,
 }
-_CHUNK_SAMPLES = 25 * audio.SAMPLE_RATE
 _SMALL_BYTES = 64 << 20
 _MOST_WORKERS = 8
 _WORTH_SHARING = 16
@@ -203,7 +202,7 @@ class LocalEngine(Engine):
             waves: list[Any] = []
         else:
             clips = prompt.clips(request.messages) if request.messages else list(request.audio)
-            pieces = [_chunks(_waveform(clip)) for clip in clips]
+            pieces = [audio.split_chunks(_waveform(clip)) for clip in clips]
             counts = [[audio.audio_token_count(len(w), rule=rule) for w in chunks] for chunks in pieces]
             waves = [wave for chunks in pieces for wave in chunks]
         if request.prompt_ids is not None:
@@ -242,11 +241,6 @@ def _waveform(clip: Any) -> Any:
     if hasattr(clip, "ndim"):
         return clip
     return audio.load_audio(clip)
-
-
-def _chunks(wave: Any) -> list[Any]:
-    """Return consecutive pieces of at most 25 s; the last is never empty."""
-    return [wave[start : start + _CHUNK_SAMPLES] for start in range(0, max(1, len(wave)), _CHUNK_SAMPLES)]
 
 
 def find_markers(tokenizer: Any, config: Any, name: str = "") -> Markers:

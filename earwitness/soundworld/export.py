@@ -8,11 +8,9 @@ import os
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
-
-from earwitness import soundworld
+from earwitness import audio, soundworld
 from earwitness.records import append_line
-from earwitness.soundworld.core import SAMPLE_RATE, VERSION
+from earwitness.soundworld.core import VERSION
 
 
 def write(
@@ -44,7 +42,7 @@ def write(
         clip = pathlib.Path("audio") / f"{identity}.wav"
         if identity not in there or not (folder / clip).exists():
             item = soundworld.sample(suite, split, index)
-            _write_wav(folder / clip, soundworld.waveform(item))
+            audio.write_wav(folder / clip, soundworld.waveform(item))
             if identity not in there:
                 line = json.dumps(dataclasses.replace(item, audio=(clip.as_posix(),)).to_json(), ensure_ascii=False)
                 append_line(manifest, f"{line}\n")
@@ -77,23 +75,3 @@ def _written(manifest: pathlib.Path) -> frozenset[str]:
             )
         ids.add(identity)
     return frozenset(ids)
-
-
-def _write_wav(path: pathlib.Path, wave: np.ndarray) -> None:
-    """Write mono 16-bit PCM at 16 kHz, whole or not at all."""
-    import wave as wav
-
-    partial = path.with_name(path.name + ".partial")
-    pcm = np.clip(np.rint(wave * 32_768), -32_768, 32_767).astype("<i2")
-    try:
-        with open(partial, "wb") as file, wav.open(file, "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(SAMPLE_RATE)
-            out.writeframes(pcm.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"{path} cannot be written ({error.strerror or error}); free space or choose another folder"
-        ) from error
