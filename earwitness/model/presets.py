@@ -85,7 +85,8 @@ def preset(name: str, tokenizer: Any = None, vocab_size: int = 2048) -> Earwitne
             "eos_token_id": eos,
             "pad_token_id": pad,
             "hidden_act": "silu",
-            "rope_theta": 1_000_000.0,
+            # A context of 4,096 needs no slow rotations; a small base resolves neighbouring positions better.
+            "rope_theta": 10_000.0 if name == "tiny" else 1_000_000.0,
             "rope_scaling": None,
             **_TEXT[name],
         },

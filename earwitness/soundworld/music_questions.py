@@ -35,7 +35,7 @@ from earwitness.soundworld.music_shapes import (
     triad_pitches,
 )
 from earwitness.soundworld.music_synth import TIMBRES
-from earwitness.soundworld.sequence import COUNTS, KTH, Row, found, make, pick, shuffled
+from earwitness.soundworld.sequence import COUNTS, KTH, Row, found, make, pick, scan, shuffled
 
 ROW = Row("note", "timbre", TIMBRES, "loudness", ("loud", "soft"))
 
@@ -137,11 +137,14 @@ def _extreme_chain(what: str):
         place = _extreme(facts, positions, params["word"]) or 0
         event = facts["events"][place - 1]
         shown = {"timbre_by_level": ("loudness", "timbre"), "level_after": ("loudness",), "place": ()}
-        text = hear_pitch(facts, *shown.get(what, (what,)))
-        if filters:
-            rows = ", ".join(f"{p} {facts['events'][p - 1]['note']}" for p in positions)
-            text += f" The {params['level']} ones are {rows}."
-        text += f" The {params['word']} of these is {event['note']}, note {place}."
+        names = shown.get(what, (what,))
+
+        def note(i: int) -> str:
+            best = _extreme(facts, [p for p in positions if p <= i], params["word"])
+            return f"best {best} {facts['events'][best - 1]['note']}" if best else "not yet"
+
+        text = scan(facts, lambda e: " ".join([*(e[a] for a in names), e["note"]]), note)
+        text += f" The {params['word']} is note {place}, {event['note']}."
         if what == "level_after":
             return f"{text} Next comes note {place + 1}, {facts['events'][place]['loudness']}."
         return f"{text} Note {place} is {KTH[place] if what == 'place' else event.get(what, event['timbre'])}."
@@ -158,13 +161,13 @@ def _draw_steps(rng: Rng, split: str) -> Params:
 
 
 def _steps_chain(facts: Facts, params: Params) -> str:
-    notes = [e["note"] for e in facts["events"]]
-    up = moves(facts, "higher")
-    told = ", ".join(f"{i} {'higher' if i in up else 'lower'}" for i in range(2, len(notes) + 1))
-    wanted = moves(facts, params["word"])
-    listed = ", ".join(map(str, wanted)) or "none"
-    text = f"{hear_pitch(facts)} Each against the one before: {told}."
-    return f"{text} The {params['word']} ones are {listed}. That is {len(wanted)}."
+    ups, wanted = moves(facts, "higher"), moves(facts, params["word"])
+
+    def note(i: int) -> str:
+        return f"{'higher' if i in ups else 'lower'} {sum(p <= i for p in wanted)}" if i > 1 else "0"
+
+    text = scan(facts, lambda e: e["note"], note)
+    return f"{text} The number of notes {params['word']} than the one before is {len(wanted)}."
 
 
 def _step_pitches(rng: Rng, n: int, answer: str, word: str) -> list[int]:

@@ -10,7 +10,7 @@ from earwitness.soundworld.core import Facts, Params, Rng
 from earwitness.soundworld.music_facts import LOWEST, NUM_PITCHES
 from earwitness.soundworld.music_facts import propose as propose_notes
 from earwitness.soundworld.music_synth import TIMBRES
-from earwitness.soundworld.sequence import Row, pick, shuffled
+from earwitness.soundworld.sequence import Row, pick, scan, shuffled
 
 LENGTHS = Row("note", "timbre", TIMBRES, "duration", ("long", "short"))
 INTERVALS = {"third": (3, 4), "fifth": (7,), "octave": (12,)}
@@ -55,8 +55,8 @@ def contour(facts: Facts, params: Params) -> str | None:
 def contour_chain(facts: Facts, params: Params) -> str:
     """Return the chain to the outline."""
     ups = set(moves(facts, "higher"))
-    told = ", ".join("up" if i in ups else "down" for i in range(2, len(facts["events"]) + 1))
-    return f"{hear_pitch(facts)} From note to note the line goes {told}. As a whole it is {contour(facts, params)}."
+    text = scan(facts, lambda e: e["note"], lambda i: "" if i == 1 else "up" if i in ups else "down")
+    return f"{text} As a whole the line is {contour(facts, params)}."
 
 
 def _gap(facts: Facts) -> int:

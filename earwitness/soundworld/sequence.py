@@ -6,7 +6,7 @@ types that music and sounds share. Positions count from 1, in questions and in c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,37 @@ def ending(text: str, answer: object) -> str:
     return f"{text} So the answer is {answer}."
 
 
+def scan(facts: Facts, say: Callable[[dict[str, Any]], str], note: Callable[[int], str], until: int = 0) -> str:
+    """Return what is heard, event after event, each with a remark that keeps count: 'I hear 1 bell yes 1, 2 dog no.'.
+
+    Every remark follows from the event beside it and the remark before, so that each step of the chain is short.
+    ``until`` ends the list at a position, where nothing later can change the answer.
+    """
+    events = facts["events"][:until] if until else facts["events"]
+    parts = []
+    for i, event in enumerate(events, 1):
+        remark = note(i)
+        parts.append(f"{i} {say(event)}{' ' if remark else ''}{remark}")
+    return f"I hear {', '.join(parts)}."
+
+
+def tally(facts: Facts, filters: Filters) -> Callable[[int], str]:
+    """Return remarks that count the events with these attributes: 'yes 1', 'no', 'yes 2'."""
+    positions = found(facts, filters)
+    return lambda i: f"yes {positions.index(i) + 1}" if i in positions else "no"
+
+
+def score(facts: Facts, sides: Iterable[Filters]) -> Callable[[int], str]:
+    """Return remarks that count several sides at once: '1 to 0', '1 to 1'."""
+    counted = [found(facts, side) for side in sides]
+    return lambda i: " to ".join(str(sum(p <= i for p in positions)) for positions in counted)
+
+
+def compared(a: int, b: int) -> str:
+    """Return the relation of two counts in words."""
+    return f"{a} {'equals' if a == b else 'is more than' if a > b else 'is less than'} {b}."
+
+
 def make(name: str, steps: int, words: Phrasings, draw: Any, answer: Any, chain: Any, **more: Any) -> QuestionType:
     """Return a question type; chains are handed the answer and end with it."""
     kind = "factual" if steps == 1 else "procedural"
@@ -84,21 +115,15 @@ class Row:
         """Return the values of ``kind`` or ``level``."""
         return self.kinds if attribute == self.kind else self.levels
 
-    def hear(self, facts: Facts, *attributes: str) -> str:
-        """Return the list of what is heard: 'I hear 1 loud flute, 2 soft bell.'."""
+    def say(self, *attributes: str) -> Callable[[dict[str, Any]], str]:
+        """Return what names an event by these attributes: 'loud flute'."""
         ordered = [a for a in (self.level, self.kind) if a in attributes]
         ordered += [a for a in attributes if a not in ordered]
-        parts = [" ".join([str(i), *(e[a] for a in ordered)]) for i, e in enumerate(facts["events"], 1)]
-        return f"I hear {', '.join(parts)}."
+        return lambda event: " ".join(str(event[a]) for a in ordered)
 
-    def filtered(self, facts: Facts, filters: Filters) -> str:
-        """Return the filters applied one after the other, each with what is left."""
-        text, so_far = "", {}
-        for name, value in filters.items():
-            so_far[name] = value
-            left = told(found(facts, so_far))
-            text = f"{text} Of these {value}: {left}." if text else f"The {value} ones are {left}."
-        return text
+    def hear(self, facts: Facts, *attributes: str) -> str:
+        """Return the list of what is heard: 'I hear 1 loud flute, 2 soft bell.'."""
+        return scan(facts, self.say(*attributes), lambda i: "")
 
     def _params(self, rng: Rng, *names: str, **more: Any) -> Params:
         filters = {name: pick(rng, self.values(name)) for name in names}
@@ -126,11 +151,10 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             position = found(facts, params["filters"])[params["k"] - 1]
-            text = self.hear(facts, attribute, *params["filters"])
-            if by:
-                text += f" {self.filtered(facts, params['filters'])} The {params['kth']} of these is {position}."
-            event = facts["events"][position - 1]
-            return f"{text} {self.noun.capitalize()} {position} is {event[attribute]}."
+            note = tally(facts, params["filters"]) if by else lambda i: ""
+            text = scan(facts, self.say(attribute, *params["filters"]), note, until=position)
+            which = f"The {params['kth']} is {self.noun} {position}, and it" if by else f"{self.noun} {position}"
+            return f"{text} {which[0].upper()}{which[1:]} is {facts['events'][position - 1][attribute]}."
 
         return make(f"kth_{attribute}" + (f"_by_{by}" if by else ""), steps, words, draw, answer, chain, **more)
 
@@ -148,10 +172,14 @@ class Row:
             return facts["events"][positions[-1] - 1][attribute] if len(positions) > 1 else None
 
         def chain(facts: Facts, params: Params) -> str:
-            position = found(facts, params["filters"])[-1]
-            said = facts["events"][position - 1][attribute]
-            text = f"{self.hear(facts, self.level, self.kind)} {self.filtered(facts, params['filters'])}"
-            return f"{text} The last of these is {position}. {self.noun.capitalize()} {position} is {said}."
+            positions, events = found(facts, params["filters"]), facts["events"]
+
+            def note(i: int) -> str:
+                so_far = [p for p in positions if p <= i]
+                return f"so far {events[so_far[-1] - 1][attribute]}" if so_far else "not yet"
+
+            text = scan(facts, self.say(self.level, self.kind), note)
+            return f"{text} The last of them is {self.noun} {positions[-1]}, {events[positions[-1] - 1][attribute]}."
 
         return make(f"last_{attribute}", 3, words, draw, answer, chain, **more)
 
@@ -165,8 +193,9 @@ class Row:
             return str(len(found(facts, params["filters"])))
 
         def chain(facts: Facts, params: Params) -> str:
-            text = f"{self.hear(facts, *names)} {self.filtered(facts, params['filters'])}"
-            return f"{text} That is {answer(facts, params)}."
+            text = scan(facts, self.say(*names), tally(facts, params["filters"]))
+            wanted = " ".join(params["filters"].values())
+            return f"{text} The number of {wanted} {self.noun}s is {answer(facts, params)}."
 
         return make("count_" + "_".join(names), steps, words, draw, answer, chain, **more)
 
@@ -194,11 +223,8 @@ class Row:
             return None if a == b == 0 else "equal" if a == b else params["names"][int(b > a)]
 
         def chain(facts: Facts, params: Params) -> str:
-            text = self.hear(facts, *params["sides"][0])
-            for side in params["sides"]:
-                text += f" {self.filtered(facts, side)} That is {len(found(facts, side))}."
-            a, b = numbers(facts, params)
-            return f"{text} {a} {'equals' if a == b else 'is more than' if a > b else 'is less than'} {b}."
+            text = scan(facts, self.say(*params["sides"][0]), score(facts, params["sides"]))
+            return f"{text} Of {params['x']} against {params['y']}: {compared(*numbers(facts, params))}"
 
         return make("more_of_levels" if levels else "more_of", 3, words, draw, answer, chain, **more)
 
@@ -220,9 +246,9 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             first = found(facts, params["filters"])[0]
-            text = f"{self.hear(facts, attribute, *names)} {self.filtered(facts, params['filters'])}"
-            event = facts["events"][first]
-            return f"{text} The first of these is {first}. Next comes {first + 1}, {event[attribute]}."
+            text = scan(facts, self.say(attribute, *names), lambda i: "there" if i == first else "", until=first + 1)
+            wanted = " ".join(params["filters"].values())
+            return f"{text} The first {wanted} is {first} and {first + 1} is {facts['events'][first][attribute]}."
 
         return make(f"{attribute}_after_{'_'.join(names)}", steps, words, draw, answer, chain, **more)
 
@@ -243,8 +269,10 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             a, b = ends(facts, params) or (0, 0)
-            text = f"{self.hear(facts, self.kind)} The first {params['x']} is {a} and the last {params['y']} is {b}."
+            note = {**dict.fromkeys(found(facts, {self.kind: params["y"]}), "last"), a: "first"}
+            text = scan(facts, self.say(self.kind), lambda i: note.get(i, ""))
             inside = range(a + 1, b)
+            text += f" The first {params['x']} is {a} and the last {params['y']} is {b}."
             return f"{text} Between them are {told(inside)}: that is {len(inside)}."
 
         return make("between", 3, words, draw, answer, chain, **more)
@@ -276,10 +304,8 @@ class Row:
             return counts[0][1] if counts[0][0] > counts[1][0] else None
 
         def chain(facts: Facts, params: Params) -> str:
-            told_counts = []
-            for kind in params["choices"]:
-                positions = found(facts, {self.kind: kind})
-                told_counts.append(f"{kind}: {told(positions)}, that is {len(positions)}")
-            return f"{self.hear(facts, self.kind)} {'; '.join(told_counts)}. The most is {answer(facts, params)}."
+            sides = [{self.kind: kind} for kind in params["choices"]]
+            text = scan(facts, self.say(self.kind), score(facts, sides))
+            return f"Counting {', '.join(params['choices'])}, {text} The most is {answer(facts, params)}."
 
         return make("most", 3, words, draw, answer, chain, **more)

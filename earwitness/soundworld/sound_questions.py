@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from earwitness.soundworld.core import Facts, Params, QuestionType, Rng
 from earwitness.soundworld.row_phrasings import row_phrasings
-from earwitness.soundworld.sequence import COUNTS, Row, found, make, phrasings, pick, shuffled, told
+from earwitness.soundworld.sequence import COUNTS, Row, found, make, phrasings, pick, scan, shuffled, tally
 from earwitness.soundworld.sound_synth import BACKGROUNDS, RECIPES
 
 KINDS = tuple(RECIPES)
@@ -30,9 +30,8 @@ def _present(facts: Facts, params: Params) -> str:
 
 def _present_chain(facts: Facts, params: Params) -> str:
     places = found(facts, {"sound": params["x"]})
-    return (
-        f"{ROW.hear(facts, 'sound')} The {params['x']} is at {told(places)}, so it is {'' if places else 'not '}there."
-    )
+    text = scan(facts, ROW.say("sound"), tally(facts, {"sound": params["x"]}), until=places[0] if places else 0)
+    return f"{text} So a {params['x']} is {'' if places else 'not '}there."
 
 
 def _draw_first(rng: Rng, split: str) -> Params:
@@ -46,9 +45,9 @@ def _first(facts: Facts, params: Params) -> str | None:
 
 
 def _first_chain(facts: Facts, params: Params) -> str:
-    a, b = (found(facts, {"sound": params[k]})[0] for k in "xy")
-    text = f"{ROW.hear(facts, 'sound')} The {params['x']} first comes at {a} and the {params['y']} at {b}."
-    return f"{text} {min(a, b)} is before {max(a, b)}."
+    first = min(found(facts, {"sound": params[k]})[0] for k in "xy")
+    text = scan(facts, ROW.say("sound"), lambda i: "yes" if i == first else "no", until=first)
+    return f"{text} Of {params['x']} and {params['y']} this is the first to come."
 
 
 def _draw_different(rng: Rng, split: str) -> Params:
@@ -60,8 +59,9 @@ def _different(facts: Facts, params: Params) -> str:
 
 
 def _different_chain(facts: Facts, params: Params) -> str:
-    names = list(dict.fromkeys(e["sound"] for e in facts["events"]))
-    return f"{ROW.hear(facts, 'sound')} The different ones are {', '.join(names)}. That is {len(names)}."
+    names = [e["sound"] for e in facts["events"]]
+    text = scan(facts, ROW.say("sound"), lambda i: f"kinds {len(set(names[:i]))}")
+    return f"{text} The number of different kinds is {len(set(names))}."
 
 
 def _draw_background(rng: Rng, split: str) -> Params:
@@ -105,9 +105,9 @@ def _parity(facts: Facts, params: Params) -> str:
 
 
 def _parity_chain(facts: Facts, params: Params) -> str:
-    count = len(found(facts, params["filters"]))
-    text = f"{ROW.hear(facts, 'distance')} {ROW.filtered(facts, params['filters'])}"
-    return f"{text} That is {count}. The number {count} is {_parity(facts, params)}."
+    places = found(facts, params["filters"])
+    text = scan(facts, ROW.say("distance"), lambda i: ("even", "odd")[sum(p <= i for p in places) % 2])
+    return f"{text} So the number of {params['level']} ones is {_parity(facts, params)}."
 
 
 def _draw_tail(rng: Rng, split: str) -> Params:
@@ -122,9 +122,14 @@ def _tail(facts: Facts, params: Params) -> str | None:
 
 
 def _tail_chain(facts: Facts, params: Params) -> str:
-    last, n = found(facts, params["filters"])[-1], len(facts["events"])
-    text = f"{ROW.hear(facts, 'sound')} {ROW.filtered(facts, params['filters'])} The last of these is {last}."
-    return f"{text} After it come {told(range(last + 1, n + 1))}: that is {n - last}."
+    places, n = found(facts, params["filters"]), len(facts["events"])
+
+    def note(i: int) -> str:
+        before = [p for p in places if p <= i]
+        return str(i - before[-1]) if before else "not yet"
+
+    text = scan(facts, ROW.say("sound"), note)
+    return f"{text} Counted from the last {params['x']}, that is {n - places[-1]}."
 
 
 def _filled(rng: Rng, x: str, count: int, n: int, kinds: int) -> list[str]:

@@ -5,10 +5,11 @@ The phrasings are in ``speech_phrasings``. Positions in chains and in ``pick_eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from earwitness.soundworld.core import Facts, Params, QuestionType, Rng
+from earwitness.soundworld.sequence import compared, scan, score, tally, told
 from earwitness.soundworld.speech_draws import (
     draw_after,
     draw_after_loud,
@@ -107,87 +108,83 @@ def _asker(facts: Facts, _: Params) -> str | None:
 # Chains
 
 
-def _heard(facts: Facts, *attributes: str) -> str:
-    """List the words in order with the attributes that matter: '1 loud cat by the man, 2 red ...'."""
-    parts = []
-    for i, event in enumerate(facts["events"], 1):
+def _say(*attributes: str) -> Callable[[dict[str, Any]], str]:
+    """Return what names a word with the attributes that matter: 'loud cat by the man'."""
+
+    def say(event: dict[str, Any]) -> str:
         shown = [event[a] for a in attributes if a in VALUES]
-        parts.append(
-            " ".join([str(i), *shown, event["word"]] + ["by the " + event["speaker"]] * ("speaker" in attributes))
-        )
-    return "I hear " + ", ".join(parts) + "."
+        return " ".join([*shown, event["word"]] + ["by the " + event["speaker"]] * ("speaker" in attributes))
+
+    return say
 
 
-def _told(found: Iterable[int]) -> str:
-    return ", ".join(map(str, found)) or "none"
-
-
-def _filtered(facts: Facts, filters: dict[str, str]) -> tuple[str, list[int]]:
-    """Apply the filters one after the other and say what is left: 'The animals are 1, 3. Of these by the man: 3.'."""
-    text, so_far, found = "", {}, list(range(1, len(facts["events"]) + 1))
-    for name, value in filters.items():
-        so_far[name] = value
-        found = pick_events(facts, **so_far)
-        if text:
-            what = {"category": PLURAL.get(value, ""), "speaker": "by the " + value}.get(name, value)
-            text += f" Of these {what}: {_told(found)}."
-        else:
-            what = {"category": PLURAL.get(value, ""), "speaker": "words by the " + value}.get(name, value + " words")
-            text = f"The {what} are {_told(found)}."
-    return text, found
+def _wanted(filters: dict[str, str]) -> str:
+    """Return what passes the filters: 'loud animals by the man'."""
+    levels = [value for name, value in filters.items() if name in VALUES]
+    what = PLURAL[filters["category"]] if "category" in filters else "words"
+    speaker = [f"by the {filters['speaker']}"] if "speaker" in filters else []
+    return " ".join([*levels, what, *speaker])
 
 
 def _kth_chain(facts: Facts, params: Params, attribute: str) -> str:
-    filters = params.get("filters", {})
-    shown = (*filters, attribute)
-    text, found = _filtered(facts, filters)
-    position = found[params["k"] if params["k"] < 0 else params["k"] - 1]
-    event = facts["events"][position - 1]
-    steps = f" {text} The {params['kth']} of these is {position}." if filters else ""
+    filters, events = params.get("filters", {}), facts["events"]
+    positions = pick_events(facts, **filters)
+    say = _say(*filters, attribute)
+    if params["k"] < 0:
+
+        def note(i: int) -> str:
+            so_far = [p for p in positions if p <= i]
+            return f"so far {events[so_far[-1] - 1][attribute]}" if so_far else "not yet"
+
+        position, text = positions[-1], scan(facts, say, note)
+    else:
+        position = positions[params["k"] - 1]
+        text = scan(facts, say, tally(facts, filters) if filters else lambda i: "", until=position)
+    event = events[position - 1]
     said = {"word": event["word"], "speaker": f"said by the {event['speaker']}"}.get(attribute, event[attribute])
     said = f"{event['word']}, a kind of {said}" if attribute == "category" else said
-    return f"{_heard(facts, *shown)}{steps} Word {position} is {said}. So the answer is {event[attribute]}."
+    which = f"The {params['kth']} of the {_wanted(filters)} is {position}. " if filters else ""
+    return f"{text} {which}Word {position} is {said}. So the answer is {event[attribute]}."
 
 
 def _count_chain(facts: Facts, params: Params) -> str:
-    text, found = _filtered(facts, params["filters"])
-    return f"{_heard(facts, *params['filters'])} {text} That is {len(found)}. So the answer is {len(found)}."
+    filters = params["filters"]
+    n = len(pick_events(facts, **filters))
+    text = scan(facts, _say(*filters), tally(facts, filters))
+    return f"{text} The number of {_wanted(filters)} is {n}. So the answer is {n}."
 
 
 def _length_chain(facts: Facts, params: Params) -> str:
     n = len(facts["events"])
-    return f"{_heard(facts)} The last word has number {n}. So the answer is {n}."
+    return f"{scan(facts, _say(), lambda i: '')} The last word has number {n}. So the answer is {n}."
 
 
 def _compare_chain(facts: Facts, params: Params) -> str:
-    text = _heard(facts, *params["sides"][0])
-    for side, filters in enumerate(params["sides"]):
-        what, found = _filtered(facts, filters)
-        if side and "speaker" in filters:  # the first filter is the same on both sides
-            what = what.split(". ", 1)[1]
-        text += f" {what} That is {len(found)}."
-    a, b = _compared(facts, params)
-    relation = "equals" if a == b else "is more than" if a > b else "is less than"
-    return f"{text} {a} {relation} {b}. So the answer is {_more(a, b, params['names'])}."
+    text = scan(facts, _say(*params["sides"][0]), score(facts, params["sides"]))
+    x, y = params["names"]
+    relation = compared(*_compared(facts, params))
+    return f"{text} Of {x} against {y}: {relation} So the answer is {_compare_answer(facts, params)}."
 
 
 def _after_chain(facts: Facts, params: Params) -> str:
-    text, found = _filtered(facts, params["filters"])
-    word = facts["events"][found[0]]["word"]
-    shown = [a for a in params["filters"] if a in VALUES]
-    steps = "" if "word" in params["filters"] else f" {text} The first of these is {found[0]}."
-    own = f" Word {found[0]} is {params['filters']['word']}." if not steps else ""
-    return f"{_heard(facts, *shown)}{steps}{own} Next comes {found[0] + 1}, {word}. So the answer is {word}."
+    filters = params["filters"]
+    first = pick_events(facts, **filters)[0]
+    word = facts["events"][first]["word"]
+    text = scan(facts, _say(*filters), lambda i: "there" if i == first else "", until=first + 1)
+    what = filters.get("word") or f"first of the {_wanted(filters)}"
+    return f"{text} The {what} is {first} and {first + 1} is {word}. So the answer is {word}."
 
 
 def _pair_chain(facts: Facts, params: Params, between: bool) -> str:
     x, y = params["words"]
-    a, b = (int(_position(facts, word) or 0) for word in (x, y))
-    text = f"{_heard(facts)} {x.capitalize()} is {a} and {y} is {b}."
+    a, b = sorted(int(_position(facts, word) or 0) for word in (x, y))
+    note = {a: "there", b: "there"}
+    text = scan(facts, _say(), lambda i: note.get(i, ""), until=b if between else a)
     if not between:
-        return f"{text} {min(a, b)} comes before {max(a, b)}. So the answer is {_first(facts, params)}."
-    inside = range(min(a, b) + 1, max(a, b))
-    return f"{text} The words between are {_told(inside)}: that is {len(inside)}. So the answer is {len(inside)}."
+        return f"{text} Of {x} and {y} this is the first to come. So the answer is {_first(facts, params)}."
+    inside = range(a + 1, b)
+    text += f" From {a} to {b} there are {told(inside)} between."
+    return f"{text} That is {len(inside)}. So the answer is {len(inside)}."
 
 
 def _sentence_chain(facts: Facts, params: Params) -> str:
