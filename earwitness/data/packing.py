@@ -1,0 +1,124 @@
+"""Sequences of any length -> rows of at most N tokens, in which no sequence sees another.
+
+A row says where its sequences lie in two ways: ``cu_seqlens`` for kernels that take lengths, ``sequence_ids`` for
+masks. Positions restart with each sequence, so a packed sequence is computed as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from earwitness.data.dialogue import Sequence as Dialogue
+
+PADDING = -1
+"""The sequence id of padding."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Several sequences in one row; T tokens, S sequences, all of them whole."""
+
+    ids: np.ndarray
+    """(T,) int32."""
+    position_ids: np.ndarray
+    """(T,) int32, from 0 in each sequence."""
+    sequence_ids: np.ndarray
+    """(T,) int32, 0..S-1."""
+    cu_seqlens: np.ndarray
+    """(S + 1,) int32: sequence s is at cu_seqlens[s]..cu_seqlens[s + 1]."""
+    learned: np.ndarray
+    """(T,) bool: the tokens with a loss, from each sequence's ``reply_start`` on; never a sequence's first token, which
+    nothing of its own predicts."""
+    items: tuple[int, ...]
+    """Which input each sequence was, in the order of the row."""
+
+
+def pack_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Return rows of indices such that each index is in one row and no row has more than ``max_tokens``.
+
+    First-fit decreasing: the longest first, each in the first row with room; at most 11/9 of the fewest rows possible,
+    and one more. Equal lengths keep their order, so the result is a pure function of the arguments.
+
+    Raises:
+        ValueError: an item that is empty or longer than a row, naming it.
+    """
+    for index, length in enumerate(lengths):
+        if not 0 < length <= max_tokens:
+            raise ValueError(
+                f"item {index} has {length} tokens where a row holds 1 to {max_tokens}; cut it or raise max_tokens"
+            )
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        row = next((r for r, free in enumerate(room) if free >= lengths[index]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(max_tokens)
+        rows[row].append(index)
+        room[row] -= lengths[index]
+    return rows
+
+
+def pack(dialogues: Iterable[Dialogue], max_tokens: int, window: int = 512) -> Iterator[Row]:
+    """Yield rows of a stream, packed within windows of ``window`` sequences; memory is bounded by a window.
+
+    Every sequence is in exactly one row, whole. ``Row.items`` counts sequences from the start of the stream.
+    """
+    if window < 1:
+        raise ValueError(f"the packing window is {window}; give a number of at least 1")
+    stream, start = iter(dialogues), 0
+    while chunk := list(islice(stream, window)):
+        for index, dialogue in enumerate(chunk, start):
+            if not 0 < len(dialogue.ids) <= max_tokens:
+                raise ValueError(
+                    f"sequence {index} has {len(dialogue.ids)} tokens where a row holds 1 to {max_tokens}; "
+                    "cut it or raise max_tokens"
+                )
+        for indices in pack_lengths([len(dialogue.ids) for dialogue in chunk], max_tokens):
+            yield join([chunk[i] for i in indices], [start + i for i in indices])
+        start += len(chunk)
+
+
+def join(dialogues: Sequence[Dialogue], items: Sequence[int] | None = None) -> Row:
+    """Return one row of sequences in the given order; ``items`` are their numbers, by default 0, 1, ..."""
+    lengths = [len(dialogue.ids) for dialogue in dialogues]
+    positions = [np.arange(length, dtype=np.int32) for length in lengths]
+    return Row(
+        ids=np.concatenate([np.asarray(dialogue.ids, dtype=np.int32) for dialogue in dialogues]),
+        position_ids=np.concatenate(positions),
+        sequence_ids=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
+        cu_seqlens=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
+        learned=np.concatenate([at >= max(d.reply_start, 1) for at, d in zip(positions, dialogues)]),
+        items=tuple(range(len(lengths)) if items is None else items),
+    )
+
+
+def stack(rows: Sequence[Row], pad_id: int, length: int | None = None) -> dict[str, np.ndarray]:
+    """Return rows as arrays (B, T) under the names of their fields (but ``cu_seqlens`` and ``items``).
+
+    Padding has ``pad_id``, position 0, sequence id ``PADDING`` and no loss. T is ``length`` or the longest row.
+    """
+    longest = max(len(row.ids) for row in rows)
+    width = longest if length is None else length
+    if longest > width:
+        raise ValueError(f"a row of {longest} tokens does not fit in {width}; pack to fewer tokens")
+    fills = {"ids": pad_id, "position_ids": 0, "sequence_ids": PADDING, "learned": False}
+    return {
+        name: np.stack([np.pad(getattr(row, name), (0, width - len(row.ids)), constant_values=fill) for row in rows])
+        for name, fill in fills.items()
+    }
+
+
+def attention_mask(sequence_ids: np.ndarray) -> np.ndarray:
+    """Return which token may attend to which: (..., T) ids -> (..., T, T) bool, query by key.
+
+    A token sees its own sequence up to itself. Padding sees itself alone: a softmax over no keys is NaN.
+    """
+    length = sequence_ids.shape[-1]
+    same = sequence_ids[..., :, None] == sequence_ids[..., None, :]
+    real = sequence_ids[..., :, None] != PADDING
+    return (same & real & np.tri(length, dtype=bool)) | np.eye(length, dtype=bool)
