@@ -35,7 +35,7 @@ from earwitness.soundworld.music_shapes import (
     triad_pitches,
 )
 from earwitness.soundworld.music_synth import TIMBRES
-from earwitness.soundworld.sequence import COUNTS, KTH, Row, found, make, pick, scan, shuffled
+from earwitness.soundworld.sequence import COUNTS, KTH, Row, found, make, pick, scan, shuffled, tally
 
 ROW = Row("note", "timbre", TIMBRES, "loudness", ("loud", "soft"))
 
@@ -80,6 +80,7 @@ def _pair_chain(facts: Facts, params: Params) -> str:
     attribute = _RELATIONS[params["relation"]][0]
     shown = "note" if attribute == "midi" else attribute
     text = hear_pitch(facts) if attribute == "midi" else ROW.hear(facts, attribute)
+    text = f"I look for {params['relation']} of {params['x']} and {params['y']}. {text}"
     a, b = (facts["events"][params[p] - 1][shown] for p in "ij")
     first = _pair(facts, params) == params["x"]
     better, worse = (a, b) if first else (b, a)
@@ -139,11 +140,16 @@ def _extreme_chain(what: str):
         shown = {"timbre_by_level": ("loudness", "timbre"), "level_after": ("loudness",), "place": ()}
         names = shown.get(what, (what,))
 
-        def note(i: int) -> str:
-            best = _extreme(facts, [p for p in positions if p <= i], params["word"])
-            return f"best {best} {facts['events'][best - 1]['note']}" if best else "not yet"
+        wanted = " ".join([*filters.values(), params["word"]])
 
-        text = scan(facts, lambda e: " ".join([*(e[a] for a in names), e["note"]]), note)
+        def note(i: int) -> str:
+            if i not in positions:
+                return f"not {params['level']}"
+            best = _extreme(facts, [p for p in positions if p <= i], params["word"]) or 0
+            return f"{wanted} {best} {facts['events'][best - 1]['note']}"
+
+        goal = {"level_after": f"after {wanted}"}.get(what, wanted)
+        text = scan(facts, lambda e: " ".join([*(e[a] for a in names), e["note"]]), note, goal)
         text += f" The {params['word']} is note {place}, {event['note']}."
         if what == "level_after":
             return f"{text} Next comes note {place + 1}, {facts['events'][place]['loudness']}."
@@ -162,11 +168,12 @@ def _draw_steps(rng: Rng, split: str) -> Params:
 
 def _steps_chain(facts: Facts, params: Params) -> str:
     ups, wanted = moves(facts, "higher"), moves(facts, params["word"])
+    counted = tally(wanted, params["word"])
 
     def note(i: int) -> str:
-        return f"{'higher' if i in ups else 'lower'} {sum(p <= i for p in wanted)}" if i > 1 else "0"
+        return f"{'higher' if i in ups else 'lower'} {counted(i)}" if i > 1 else ""
 
-    text = scan(facts, lambda e: e["note"], note)
+    text = scan(facts, lambda e: e["note"], note, params["word"])
     return f"{text} The number of notes {params['word']} than the one before is {len(wanted)}."
 
 

@@ -55,7 +55,7 @@ def contour(facts: Facts, params: Params) -> str | None:
 def contour_chain(facts: Facts, params: Params) -> str:
     """Return the chain to the outline."""
     ups = set(moves(facts, "higher"))
-    text = scan(facts, lambda e: e["note"], lambda i: "" if i == 1 else "up" if i in ups else "down")
+    text = scan(facts, lambda e: e["note"], lambda i: "" if i == 1 else "up" if i in ups else "down", "line")
     return f"{text} As a whole the line is {contour(facts, params)}."
 
 

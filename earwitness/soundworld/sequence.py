@@ -58,10 +58,13 @@ def ending(text: str, answer: object) -> str:
     return f"{text} So the answer is {answer}."
 
 
-def scan(facts: Facts, say: Callable[[dict[str, Any]], str], note: Callable[[int], str], until: int = 0) -> str:
-    """Return what is heard, event after event, each with a remark that keeps count: 'I hear 1 bell yes 1, 2 dog no.'.
+def scan(
+    facts: Facts, say: Callable[[dict[str, Any]], str], note: Callable[[int], str], goal: str, until: int = 0
+) -> str:
+    """Return the goal and what is heard: 'I look for bell. I hear 1 bell is bell 1, 2 dog not bell.'.
 
-    Every remark follows from the event beside it and the remark before, so that each step of the chain is short.
+    Every remark says again what is wanted and keeps count, so it follows from the event beside it and the remark
+    before: each step of the chain is short, and the question is read once, at its start.
     ``until`` ends the list at a position, where nothing later can change the answer.
     """
     events = facts["events"][:until] if until else facts["events"]
@@ -69,24 +72,22 @@ def scan(facts: Facts, say: Callable[[dict[str, Any]], str], note: Callable[[int
     for i, event in enumerate(events, 1):
         remark = note(i)
         parts.append(f"{i} {say(event)}{' ' if remark else ''}{remark}")
-    return f"I hear {', '.join(parts)}."
+    return f"I look for {goal}. I hear {', '.join(parts)}."
 
 
-def tally(facts: Facts, filters: Filters) -> Callable[[int], str]:
-    """Return remarks that count the events with these attributes: 'yes 1', 'no', 'yes 2'."""
-    positions = found(facts, filters)
-    return lambda i: f"yes {positions.index(i) + 1}" if i in positions else "no"
+def tally(positions: list[int], wanted: str) -> Callable[[int], str]:
+    """Return remarks that count the events at these positions: 'is bell 1', 'not bell', 'is bell 2'."""
+    return lambda i: f"is {wanted} {positions.index(i) + 1}" if i in positions else f"not {wanted}"
 
 
-def score(facts: Facts, sides: Iterable[Filters]) -> Callable[[int], str]:
-    """Return remarks that count several sides at once: '1 to 0', '1 to 1'."""
-    counted = [found(facts, side) for side in sides]
-    return lambda i: " to ".join(str(sum(p <= i for p in positions)) for positions in counted)
+def score(sides: dict[str, list[int]]) -> Callable[[int], str]:
+    """Return remarks that count several sides, name -> positions, at once: 'bell 1 dog 0', 'bell 1 dog 1'."""
+    return lambda i: " ".join(f"{name} {sum(p <= i for p in positions)}" for name, positions in sides.items())
 
 
-def compared(a: int, b: int) -> str:
+def compared(x: str, a: int, y: str, b: int) -> str:
     """Return the relation of two counts in words."""
-    return f"{a} {'equals' if a == b else 'is more than' if a > b else 'is less than'} {b}."
+    return f"{x} {a} {'equals' if a == b else 'is more than' if a > b else 'is less than'} {y} {b}."
 
 
 def make(name: str, steps: int, words: Phrasings, draw: Any, answer: Any, chain: Any, **more: Any) -> QuestionType:
@@ -123,7 +124,8 @@ class Row:
 
     def hear(self, facts: Facts, *attributes: str) -> str:
         """Return the list of what is heard: 'I hear 1 loud flute, 2 soft bell.'."""
-        return scan(facts, self.say(*attributes), lambda i: "")
+        parts = [f"{i} {self.say(*attributes)(event)}" for i, event in enumerate(facts["events"], 1)]
+        return f"I hear {', '.join(parts)}."
 
     def _params(self, rng: Rng, *names: str, **more: Any) -> Params:
         filters = {name: pick(rng, self.values(name)) for name in names}
@@ -150,9 +152,11 @@ class Row:
             return facts["events"][positions[params["k"] - 1] - 1][attribute]
 
         def chain(facts: Facts, params: Params) -> str:
-            position = found(facts, params["filters"])[params["k"] - 1]
-            note = tally(facts, params["filters"]) if by else lambda i: ""
-            text = scan(facts, self.say(attribute, *params["filters"]), note, until=position)
+            positions, wanted = found(facts, params["filters"]), " ".join(params["filters"].values())
+            position = positions[params["k"] - 1]
+            note = tally(positions, wanted) if by else lambda i: ""
+            goal = f"{params['kth']} {wanted}".strip()
+            text = scan(facts, self.say(attribute, *params["filters"]), note, goal, until=position)
             which = f"The {params['kth']} is {self.noun} {position}, and it" if by else f"{self.noun} {position}"
             return f"{text} {which[0].upper()}{which[1:]} is {facts['events'][position - 1][attribute]}."
 
@@ -173,13 +177,13 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             positions, events = found(facts, params["filters"]), facts["events"]
+            wanted = " ".join(params["filters"].values())
 
             def note(i: int) -> str:
-                so_far = [p for p in positions if p <= i]
-                return f"so far {events[so_far[-1] - 1][attribute]}" if so_far else "not yet"
+                return f"is {wanted} {events[i - 1][attribute]}" if i in positions else f"not {wanted}"
 
-            text = scan(facts, self.say(self.level, self.kind), note)
-            return f"{text} The last of them is {self.noun} {positions[-1]}, {events[positions[-1] - 1][attribute]}."
+            text = scan(facts, self.say(self.level, self.kind), note, f"last {wanted}")
+            return f"{text} The last {wanted} is {self.noun} {positions[-1]}, {events[positions[-1] - 1][attribute]}."
 
         return make(f"last_{attribute}", 3, words, draw, answer, chain, **more)
 
@@ -193,8 +197,8 @@ class Row:
             return str(len(found(facts, params["filters"])))
 
         def chain(facts: Facts, params: Params) -> str:
-            text = scan(facts, self.say(*names), tally(facts, params["filters"]))
             wanted = " ".join(params["filters"].values())
+            text = scan(facts, self.say(*names), tally(found(facts, params["filters"]), wanted), wanted)
             return f"{text} The number of {wanted} {self.noun}s is {answer(facts, params)}."
 
         return make("count_" + "_".join(names), steps, words, draw, answer, chain, **more)
@@ -223,8 +227,11 @@ class Row:
             return None if a == b == 0 else "equal" if a == b else params["names"][int(b > a)]
 
         def chain(facts: Facts, params: Params) -> str:
-            text = scan(facts, self.say(*params["sides"][0]), score(facts, params["sides"]))
-            return f"{text} Of {params['x']} against {params['y']}: {compared(*numbers(facts, params))}"
+            a, b = numbers(facts, params)
+            x, y = params["names"]
+            sides = {name: found(facts, side) for name, side in zip(params["names"], params["sides"])}
+            text = scan(facts, self.say(*params["sides"][0]), score(sides), f"{x} against {y}")
+            return f"{text} {compared(x, a, y, b)}"
 
         return make("more_of_levels" if levels else "more_of", 3, words, draw, answer, chain, **more)
 
@@ -246,8 +253,12 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             first = found(facts, params["filters"])[0]
-            text = scan(facts, self.say(attribute, *names), lambda i: "there" if i == first else "", until=first + 1)
             wanted = " ".join(params["filters"].values())
+
+            def note(i: int) -> str:
+                return "" if i > first else f"{'is' if i == first else 'not'} {wanted}"
+
+            text = scan(facts, self.say(attribute, *names), note, f"after {wanted}", until=first + 1)
             return f"{text} The first {wanted} is {first} and {first + 1} is {facts['events'][first][attribute]}."
 
         return make(f"{attribute}_after_{'_'.join(names)}", steps, words, draw, answer, chain, **more)
@@ -269,10 +280,12 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             a, b = ends(facts, params) or (0, 0)
-            note = {**dict.fromkeys(found(facts, {self.kind: params["y"]}), "last"), a: "first"}
-            text = scan(facts, self.say(self.kind), lambda i: note.get(i, ""))
+            x, y = params["x"], params["y"]
+            note = {**dict.fromkeys(found(facts, {self.kind: y}), f"last {y}"), a: f"first {x}"}
+            goal = f"first {x} to last {y}"
+            text = scan(facts, self.say(self.kind), lambda i: note.get(i, "neither"), goal)
             inside = range(a + 1, b)
-            text += f" The first {params['x']} is {a} and the last {params['y']} is {b}."
+            text += f" The first {x} is {a} and the last {y} is {b}."
             return f"{text} Between them are {told(inside)}: that is {len(inside)}."
 
         return make("between", 3, words, draw, answer, chain, **more)
@@ -304,8 +317,8 @@ class Row:
             return counts[0][1] if counts[0][0] > counts[1][0] else None
 
         def chain(facts: Facts, params: Params) -> str:
-            sides = [{self.kind: kind} for kind in params["choices"]]
-            text = scan(facts, self.say(self.kind), score(facts, sides))
-            return f"Counting {', '.join(params['choices'])}, {text} The most is {answer(facts, params)}."
+            sides = {kind: found(facts, {self.kind: kind}) for kind in params["choices"]}
+            text = scan(facts, self.say(self.kind), score(sides), f"most of {' '.join(params['choices'])}")
+            return f"{text} The most is {answer(facts, params)}."
 
         return make("most", 3, words, draw, answer, chain, **more)

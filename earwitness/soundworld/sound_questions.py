@@ -30,7 +30,8 @@ def _present(facts: Facts, params: Params) -> str:
 
 def _present_chain(facts: Facts, params: Params) -> str:
     places = found(facts, {"sound": params["x"]})
-    text = scan(facts, ROW.say("sound"), tally(facts, {"sound": params["x"]}), until=places[0] if places else 0)
+    x, until = params["x"], places[0] if places else 0
+    text = scan(facts, ROW.say("sound"), tally(places, x), x, until)
     return f"{text} So a {params['x']} is {'' if places else 'not '}there."
 
 
@@ -46,7 +47,8 @@ def _first(facts: Facts, params: Params) -> str | None:
 
 def _first_chain(facts: Facts, params: Params) -> str:
     first = min(found(facts, {"sound": params[k]})[0] for k in "xy")
-    text = scan(facts, ROW.say("sound"), lambda i: "yes" if i == first else "no", until=first)
+    name, goal = facts["events"][first - 1]["sound"], f"{params['x']} or {params['y']}"
+    text = scan(facts, ROW.say("sound"), lambda i: f"is {name}" if i == first else "neither", goal, until=first)
     return f"{text} Of {params['x']} and {params['y']} this is the first to come."
 
 
@@ -60,7 +62,11 @@ def _different(facts: Facts, params: Params) -> str:
 
 def _different_chain(facts: Facts, params: Params) -> str:
     names = [e["sound"] for e in facts["events"]]
-    text = scan(facts, ROW.say("sound"), lambda i: f"kinds {len(set(names[:i]))}")
+
+    def note(i: int) -> str:
+        return "again" if names[i - 1] in names[: i - 1] else f"new {len(set(names[:i]))}"
+
+    text = scan(facts, ROW.say("sound"), note, "different")
     return f"{text} The number of different kinds is {len(set(names))}."
 
 
@@ -106,7 +112,12 @@ def _parity(facts: Facts, params: Params) -> str:
 
 def _parity_chain(facts: Facts, params: Params) -> str:
     places = found(facts, params["filters"])
-    text = scan(facts, ROW.say("distance"), lambda i: ("even", "odd")[sum(p <= i for p in places) % 2])
+
+    def note(i: int) -> str:
+        parity = ("even", "odd")[sum(p <= i for p in places) % 2]
+        return f"{'is' if i in places else 'not'} {params['level']} {parity}"
+
+    text = scan(facts, ROW.say("distance"), note, params["level"])
     return f"{text} So the number of {params['level']} ones is {_parity(facts, params)}."
 
 
@@ -126,9 +137,10 @@ def _tail_chain(facts: Facts, params: Params) -> str:
 
     def note(i: int) -> str:
         before = [p for p in places if p <= i]
-        return str(i - before[-1]) if before else "not yet"
+        told = f"{'is' if i in places else 'not'} {params['x']}"
+        return f"{told} {i - before[-1]}" if before else told
 
-    text = scan(facts, ROW.say("sound"), note)
+    text = scan(facts, ROW.say("sound"), note, f"after last {params['x']}")
     return f"{text} Counted from the last {params['x']}, that is {n - places[-1]}."
 
 

@@ -126,20 +126,25 @@ def _wanted(filters: dict[str, str]) -> str:
     return " ".join([*levels, what, *speaker])
 
 
+def _goal(filters: dict[str, str]) -> str:
+    """Return what passes the filters, in few words: 'loud animals man'."""
+    return " ".join(PLURAL.get(value, value) for value in filters.values())
+
+
 def _kth_chain(facts: Facts, params: Params, attribute: str) -> str:
     filters, events = params.get("filters", {}), facts["events"]
     positions = pick_events(facts, **filters)
-    say = _say(*filters, attribute)
+    say, wanted = _say(*filters, attribute), _goal(filters)
+    goal = f"{params['kth']} {wanted}".strip()
     if params["k"] < 0:
 
         def note(i: int) -> str:
-            so_far = [p for p in positions if p <= i]
-            return f"so far {events[so_far[-1] - 1][attribute]}" if so_far else "not yet"
+            return f"is {wanted} {events[i - 1][attribute]}" if i in positions else f"not {wanted}"
 
-        position, text = positions[-1], scan(facts, say, note)
+        position, text = positions[-1], scan(facts, say, note, goal)
     else:
         position = positions[params["k"] - 1]
-        text = scan(facts, say, tally(facts, filters) if filters else lambda i: "", until=position)
+        text = scan(facts, say, tally(positions, wanted) if filters else lambda i: "", goal, until=position)
     event = events[position - 1]
     said = {"word": event["word"], "speaker": f"said by the {event['speaker']}"}.get(attribute, event[attribute])
     said = f"{event['word']}, a kind of {said}" if attribute == "category" else said
@@ -149,28 +154,36 @@ def _kth_chain(facts: Facts, params: Params, attribute: str) -> str:
 
 def _count_chain(facts: Facts, params: Params) -> str:
     filters = params["filters"]
-    n = len(pick_events(facts, **filters))
-    text = scan(facts, _say(*filters), tally(facts, filters))
+    positions = pick_events(facts, **filters)
+    n = len(positions)
+    text = scan(facts, _say(*filters), tally(positions, _goal(filters)), _goal(filters))
     return f"{text} The number of {_wanted(filters)} is {n}. So the answer is {n}."
 
 
 def _length_chain(facts: Facts, params: Params) -> str:
     n = len(facts["events"])
-    return f"{scan(facts, _say(), lambda i: '')} The last word has number {n}. So the answer is {n}."
+    return f"{scan(facts, _say(), lambda i: '', 'number')} The last word has number {n}. So the answer is {n}."
 
 
 def _compare_chain(facts: Facts, params: Params) -> str:
-    text = scan(facts, _say(*params["sides"][0]), score(facts, params["sides"]))
     x, y = params["names"]
-    relation = compared(*_compared(facts, params))
-    return f"{text} Of {x} against {y}: {relation} So the answer is {_compare_answer(facts, params)}."
+    a, b = _compared(facts, params)
+    sides = {name: pick_events(facts, **side) for name, side in zip(params["names"], params["sides"])}
+    goal = f"{params['plural']} of {x} against {y}" if "plural" in params else f"{x} against {y}"
+    text = scan(facts, _say(*params["sides"][0]), score(sides), goal)
+    return f"{text} {compared(x, a, y, b)} So the answer is {_compare_answer(facts, params)}."
 
 
 def _after_chain(facts: Facts, params: Params) -> str:
     filters = params["filters"]
     first = pick_events(facts, **filters)[0]
     word = facts["events"][first]["word"]
-    text = scan(facts, _say(*filters), lambda i: "there" if i == first else "", until=first + 1)
+    wanted = _goal(filters)
+
+    def note(i: int) -> str:
+        return "" if i > first else f"{'is' if i == first else 'not'} {wanted}"
+
+    text = scan(facts, _say(*filters), note, f"after {wanted}", until=first + 1)
     what = filters.get("word") or f"first of the {_wanted(filters)}"
     return f"{text} The {what} is {first} and {first + 1} is {word}. So the answer is {word}."
 
@@ -178,8 +191,11 @@ def _after_chain(facts: Facts, params: Params) -> str:
 def _pair_chain(facts: Facts, params: Params, between: bool) -> str:
     x, y = params["words"]
     a, b = sorted(int(_position(facts, word) or 0) for word in (x, y))
-    note = {a: "there", b: "there"}
-    text = scan(facts, _say(), lambda i: note.get(i, ""), until=b if between else a)
+    goal, names = (
+        f"{x} {'to' if between else 'or'} {y}",
+        {a: facts["events"][a - 1]["word"], b: facts["events"][b - 1]["word"]},
+    )
+    text = scan(facts, _say(), lambda i: f"is {names[i]}" if i in names else "neither", goal, until=b if between else a)
     if not between:
         return f"{text} Of {x} and {y} this is the first to come. So the answer is {_first(facts, params)}."
     inside = range(a + 1, b)

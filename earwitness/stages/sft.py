@@ -27,6 +27,8 @@ from earwitness.stages.pretrain import DataConfig
 from earwitness.train import config as configs
 from earwitness.train import loop
 
+EMBEDDING_STD = 0.3
+
 
 @dataclass(frozen=True)
 class MixtureConfig:
@@ -144,6 +146,9 @@ def prepare(config: SftConfig, folder: pathlib.Path):
         raise ValueError(f"encoder {weights} does not exist; run 'earwitness train pretrain' first")
     model.encoder.load_state_dict(torch.load(weights, weights_only=True))
     model.encoder.requires_grad_(False).eval()
+    # The layers write vectors of length 100 and more; tokens that begin at length 0.3 are lost beside them, and with
+    # them the comparison of what is heard with what was asked.
+    nn.init.normal_(model.model.embed_tokens.weight, std=EMBEDDING_STD)
     return tokenizer, model
 
 
