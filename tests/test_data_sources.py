@@ -8,7 +8,7 @@ import pytest
 
 from earwitness import audio
 from earwitness.data import importers, mixture, packing
-from earwitness.data.dialogue import Sequence
+from earwitness.data.dialogue import Example
 from earwitness.data.mixture import Mixture, Shuffle
 from earwitness.records import read_manifest
 
@@ -84,7 +84,12 @@ def test_mixture_errors():
 
 def dialogues(lengths, seed=0):
     draw = np.random.default_rng(seed)
-    return [Sequence(draw.integers(1, 1000, n).astype(np.int32), int(draw.integers(0, n))) for n in lengths]
+    made = []
+    for number, n in enumerate(lengths):
+        ids, start = draw.integers(1, 1000, n).astype(np.int32), int(draw.integers(0, n))
+        states = (np.full((2, 4), number, dtype=np.float16),)
+        made.append(Example(str(number), ids, np.arange(n) >= start, states))
+    return made
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -102,9 +107,8 @@ def test_packing_loses_and_splits_nothing(seed):
             assert np.array_equal(row.position_ids[part], np.arange(len(dialogue.ids)))
             assert (row.sequence_ids[part] == s).all()
             assert not row.learned[part][0]
-            assert np.array_equal(
-                np.flatnonzero(row.learned[part]), np.arange(max(1, dialogue.reply_start), len(dialogue.ids))
-            )
+            assert np.array_equal(row.learned[part][1:], dialogue.learned[1:])
+            assert (row.states[s] == item).all()
 
 
 def test_packing_is_tight_and_deterministic():

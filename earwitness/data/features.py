@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from earwitness.data import shards
+from earwitness.records import Sample
 
 
 def weights_hash(module: torch.nn.Module) -> str:
@@ -53,18 +54,27 @@ def build(root: pathlib.Path, suite: str, split: str, clips: int, encoder, diges
         report(f"{suite}: encoded {done} of {len(missing)} shards, {left:.1f} min left")
 
 
-def read(root: pathlib.Path, suite: str, split: str, clips: int, digest: str):
-    """Yield (clip, states): states is (E, width) float16, E frames at 25 Hz."""
-    arrays: dict[int, np.ndarray] = {}
-    offset = 0
-    for index, clip in enumerate(shards.read(root, suite, split, clips)):
-        number, position = divmod(index, shards.SHARD_CLIPS)
-        if position == 0:
-            arrays = {number: np.load(_path(root, suite, split, number, digest))}
-            offset = 0
-        frames = (clip.mel.shape[1] + 1) // 4
-        yield clip, arrays[number][offset : offset + frames]
-        offset += frames
+class ShardStates:
+    """The cached states of SoundWorld samples, by address; the files are mapped, not read."""
+
+    def __init__(self, root: pathlib.Path, suites: tuple[str, ...], split: str, clips: int, digest: str) -> None:
+        self.samples: dict[str, list[Sample]] = {}
+        self._places: dict[str, np.ndarray] = {}
+        for suite in suites:
+            self.samples[suite] = []
+            for number in range(-(-clips // shards.SHARD_CLIPS)):
+                rows = np.load(_path(root, suite, split, number, digest), mmap_mode="r")
+                offset = 0
+                for clip in shards.read_shard(root, suite, split, number, in_memory=False):
+                    frames = (clip.mel.shape[1] + 1) // 4
+                    self._places[str(clip.sample.audio[0])] = rows[offset : offset + frames]
+                    self.samples[suite].append(clip.sample)
+                    offset += frames
+            del self.samples[suite][clips:]
+
+    def states(self, sample: Sample) -> list[list[np.ndarray]]:
+        """Return the states (E, D) float16 of the one clip of a sample."""
+        return [[self._places[str(sample.audio[0])]]]
 
 
 def _path(root: pathlib.Path, suite: str, split: str, number: int, digest: str) -> pathlib.Path:

@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from earwitness.data.dialogue import Sequence as Dialogue
+from earwitness.data.dialogue import Example
 
 PADDING = -1
 """The sequence id of padding."""
@@ -31,8 +31,9 @@ class Row:
     cu_seqlens: np.ndarray
     """(S + 1,) int32: sequence s is at cu_seqlens[s]..cu_seqlens[s + 1]."""
     learned: np.ndarray
-    """(T,) bool: the tokens with a loss, from each sequence's ``reply_start`` on; never a sequence's first token, which
-    nothing of its own predicts."""
+    """(T,) bool: the tokens with a loss; never a sequence's first token, which nothing of its own predicts."""
+    states: tuple[np.ndarray, ...]
+    """Encoder states of all sequences, in the order of their placeholders."""
     items: tuple[int, ...]
     """Which input each sequence was, in the order of the row."""
 
@@ -63,36 +64,37 @@ def pack_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return rows
 
 
-def pack(dialogues: Iterable[Dialogue], max_tokens: int, window: int = 512) -> Iterator[Row]:
+def pack(examples: Iterable[Example], max_tokens: int, window: int = 512) -> Iterator[Row]:
     """Yield rows of a stream, packed within windows of ``window`` sequences; memory is bounded by a window.
 
     Every sequence is in exactly one row, whole. ``Row.items`` counts sequences from the start of the stream.
     """
     if window < 1:
         raise ValueError(f"the packing window is {window}; give a number of at least 1")
-    stream, start = iter(dialogues), 0
+    stream, start = iter(examples), 0
     while chunk := list(islice(stream, window)):
-        for index, dialogue in enumerate(chunk, start):
-            if not 0 < len(dialogue.ids) <= max_tokens:
+        for index, example in enumerate(chunk, start):
+            if not 0 < len(example.ids) <= max_tokens:
                 raise ValueError(
-                    f"sequence {index} has {len(dialogue.ids)} tokens where a row holds 1 to {max_tokens}; "
+                    f"sequence {index} has {len(example.ids)} tokens where a row holds 1 to {max_tokens}; "
                     "cut it or raise max_tokens"
                 )
-        for indices in pack_lengths([len(dialogue.ids) for dialogue in chunk], max_tokens):
+        for indices in pack_lengths([len(example.ids) for example in chunk], max_tokens):
             yield join([chunk[i] for i in indices], [start + i for i in indices])
         start += len(chunk)
 
 
-def join(dialogues: Sequence[Dialogue], items: Sequence[int] | None = None) -> Row:
+def join(examples: Sequence[Example], items: Sequence[int] | None = None) -> Row:
     """Return one row of sequences in the given order; ``items`` are their numbers, by default 0, 1, ..."""
-    lengths = [len(dialogue.ids) for dialogue in dialogues]
+    lengths = [len(example.ids) for example in examples]
     positions = [np.arange(length, dtype=np.int32) for length in lengths]
     return Row(
-        ids=np.concatenate([np.asarray(dialogue.ids, dtype=np.int32) for dialogue in dialogues]),
+        ids=np.concatenate([np.asarray(example.ids, dtype=np.int32) for example in examples]),
         position_ids=np.concatenate(positions),
         sequence_ids=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
         cu_seqlens=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
-        learned=np.concatenate([at >= max(d.reply_start, 1) for at, d in zip(positions, dialogues)]),
+        learned=np.concatenate([e.learned & (at > 0) for at, e in zip(positions, examples)]),
+        states=tuple(chunk for example in examples for chunk in example.states),
         items=tuple(range(len(lengths)) if items is None else items),
     )
 

@@ -59,6 +59,8 @@ _RELATIONS = {
     "shorter": ("duration", lambda a, b: a == "short" and b == "long"),
 }
 
+_OPPOSITES = dict(zip(_RELATIONS, ("lower", "higher", "softer", "louder", "shorter", "longer")))
+
 
 def _draw_pair(rng: Rng, split: str) -> Params:
     relation = pick(rng, ("higher", "higher", "lower", "lower", "louder", "softer", "longer", "shorter"))
@@ -82,10 +84,10 @@ def _pair_chain(facts: Facts, params: Params) -> str:
     text = hear_pitch(facts) if attribute == "midi" else ROW.hear(facts, attribute)
     text = f"I look for {params['relation']} of {params['x']} and {params['y']}. {text}"
     a, b = (facts["events"][params[p] - 1][shown] for p in "ij")
-    first = _pair(facts, params) == params["x"]
-    better, worse = (a, b) if first else (b, a)
-    said = f"The {params['x']} note is {a} and the {params['y']} note is {b}."
-    return f"{text} {said} {better} is {params['relation']} than {worse}."
+    relation, other = params["relation"], _OPPOSITES[params["relation"]]
+    second = relation if _pair(facts, params) == params["y"] else other
+    said = f"The {params['x']} note is {a} and the {params['y']} note is {b}, {second}."
+    return f"{text} {said} The {relation} one is the {_pair(facts, params)}."
 
 
 # The highest note and its neighbours

@@ -80,9 +80,14 @@ def tally(positions: list[int], wanted: str) -> Callable[[int], str]:
     return lambda i: f"is {wanted} {positions.index(i) + 1}" if i in positions else f"not {wanted}"
 
 
-def score(sides: dict[str, list[int]]) -> Callable[[int], str]:
-    """Return remarks that count several sides, name -> positions, at once: 'bell 1 dog 0', 'bell 1 dog 1'."""
-    return lambda i: " ".join(f"{name} {sum(p <= i for p in positions)}" for name, positions in sides.items())
+def score(sides: dict[str, list[int]], otherwise: str | None = None) -> Callable[[int], str]:
+    """Return remarks that count several sides, name -> positions: 'is bell 1', 'is dog 1', 'not bell dog'."""
+    none = f"not {' '.join(sides)}" if otherwise is None else otherwise
+
+    def note(i: int) -> str:
+        return next((f"is {name} {at.index(i) + 1}" for name, at in sides.items() if i in at), none)
+
+    return note
 
 
 def compared(x: str, a: int, y: str, b: int) -> str:
@@ -281,9 +286,10 @@ class Row:
         def chain(facts: Facts, params: Params) -> str:
             a, b = ends(facts, params) or (0, 0)
             x, y = params["x"], params["y"]
-            note = {**dict.fromkeys(found(facts, {self.kind: y}), f"last {y}"), a: f"first {x}"}
+            xs, ys = (found(facts, {self.kind: kind}) for kind in (x, y))
+            note = {**dict.fromkeys(xs, f"is {x}"), **dict.fromkeys(ys, f"last {y}"), a: f"first {x}"}
             goal = f"first {x} to last {y}"
-            text = scan(facts, self.say(self.kind), lambda i: note.get(i, "neither"), goal)
+            text = scan(facts, self.say(self.kind), lambda i: note.get(i, f"not {x} {y}"), goal)
             inside = range(a + 1, b)
             text += f" The first {x} is {a} and the last {y} is {b}."
             return f"{text} Between them are {told(inside)}: that is {len(inside)}."
@@ -319,6 +325,7 @@ class Row:
         def chain(facts: Facts, params: Params) -> str:
             sides = {kind: found(facts, {self.kind: kind}) for kind in params["choices"]}
             text = scan(facts, self.say(self.kind), score(sides), f"most of {' '.join(params['choices'])}")
-            return f"{text} The most is {answer(facts, params)}."
+            counts = ", ".join(f"{kind} {len(positions)}" for kind, positions in sides.items())
+            return f"{text} In all {counts}. The most is {answer(facts, params)}."
 
         return make("most", 3, words, draw, answer, chain, **more)

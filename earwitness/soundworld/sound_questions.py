@@ -47,8 +47,12 @@ def _first(facts: Facts, params: Params) -> str | None:
 
 def _first_chain(facts: Facts, params: Params) -> str:
     first = min(found(facts, {"sound": params[k]})[0] for k in "xy")
-    name, goal = facts["events"][first - 1]["sound"], f"{params['x']} or {params['y']}"
-    text = scan(facts, ROW.say("sound"), lambda i: f"is {name}" if i == first else "neither", goal, until=first)
+    name, (x, y) = facts["events"][first - 1]["sound"], (params["x"], params["y"])
+
+    def note(i: int) -> str:
+        return f"is {name}" if i == first else f"not {x} {y}"
+
+    text = scan(facts, ROW.say("sound"), note, f"{x} or {y}", until=first)
     return f"{text} Of {params['x']} and {params['y']} this is the first to come."
 
 
@@ -64,10 +68,11 @@ def _different_chain(facts: Facts, params: Params) -> str:
     names = [e["sound"] for e in facts["events"]]
 
     def note(i: int) -> str:
-        return "again" if names[i - 1] in names[: i - 1] else f"new {len(set(names[:i]))}"
+        return f"{'again' if names[i - 1] in names[: i - 1] else 'new'} so far {' '.join(dict.fromkeys(names[:i]))}"
 
     text = scan(facts, ROW.say("sound"), note, "different")
-    return f"{text} The number of different kinds is {len(set(names))}."
+    kinds = ", ".join(f"{i} {name}" for i, name in enumerate(dict.fromkeys(names), 1))
+    return f"{text} The kinds are {kinds}. The number of different kinds is {len(set(names))}."
 
 
 def _draw_background(rng: Rng, split: str) -> Params:

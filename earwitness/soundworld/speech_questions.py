@@ -109,11 +109,12 @@ def _asker(facts: Facts, _: Params) -> str | None:
 
 
 def _say(*attributes: str) -> Callable[[dict[str, Any]], str]:
-    """Return what names a word with the attributes that matter: 'loud cat by the man'."""
+    """Return what names a word with the attributes that matter: 'loud cat animals by the man'."""
 
     def say(event: dict[str, Any]) -> str:
-        shown = [event[a] for a in attributes if a in VALUES]
-        return " ".join([*shown, event["word"]] + ["by the " + event["speaker"]] * ("speaker" in attributes))
+        shown = [event[a] for a in attributes if a in VALUES] + [event["word"]]
+        shown += [PLURAL[event["category"]]] * ("category" in attributes)
+        return " ".join(shown + ["by the " + event["speaker"]] * ("speaker" in attributes))
 
     return say
 
@@ -169,8 +170,10 @@ def _compare_chain(facts: Facts, params: Params) -> str:
     x, y = params["names"]
     a, b = _compared(facts, params)
     sides = {name: pick_events(facts, **side) for name, side in zip(params["names"], params["sides"])}
-    goal = f"{params['plural']} of {x} against {y}" if "plural" in params else f"{x} against {y}"
-    text = scan(facts, _say(*params["sides"][0]), score(sides), goal)
+    goal, note = f"{x} against {y}", score(sides)
+    if "plural" in params:
+        goal, note = f"{params['plural']} of {goal}", score(sides, f"not {params['plural']}")
+    text = scan(facts, _say(*params["sides"][0]), note, goal)
     return f"{text} {compared(x, a, y, b)} So the answer is {_compare_answer(facts, params)}."
 
 
@@ -195,7 +198,9 @@ def _pair_chain(facts: Facts, params: Params, between: bool) -> str:
         f"{x} {'to' if between else 'or'} {y}",
         {a: facts["events"][a - 1]["word"], b: facts["events"][b - 1]["word"]},
     )
-    text = scan(facts, _say(), lambda i: f"is {names[i]}" if i in names else "neither", goal, until=b if between else a)
+    text = scan(
+        facts, _say(), lambda i: f"is {names[i]}" if i in names else f"not {x} {y}", goal, until=b if between else a
+    )
     if not between:
         return f"{text} Of {x} and {y} this is the first to come. So the answer is {_first(facts, params)}."
     inside = range(a + 1, b)

@@ -25,6 +25,9 @@ from earwitness.model import presets
 from earwitness.model.encoder import AudioEncoder
 from earwitness.train import config as configs
 from earwitness.train import loop
+from earwitness.train.checkpoint import save_atomically
+from earwitness.train.learner import Learner, OptimiserConfig
+from earwitness.train.world import start as join
 
 # Frames with nothing of a group in them are many and easy; measured to matter little between 0.1 and 0.5.
 _NONE_WEIGHT = 0.25
@@ -48,6 +51,7 @@ class PretrainConfig:
     run: str
     """Run folder."""
     loop: loop.LoopConfig
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     data: DataConfig = field(default_factory=DataConfig)
     preset: str = "tiny"
     batch: int = 48
@@ -126,18 +130,25 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
     )
     if dry_run:
         return 0
+    world = join("cpu")
+    if world.size > 1:
+        raise ValueError("pretrain runs in one process: the encoder of tiny is small; start it without torchrun")
     folder = pathlib.Path(config.run).expanduser()
     configs.record(config, folder)
     clips = ClipSet(config.data, "train", config.data.clips, targets)
     batches = LengthBatches(clips.lengths, config.batch, config.loop.seed)
+    learner = Learner(tagger, config.optimiser, world, config.loop.steps)
 
-    def loss_at(step: int):
-        epoch, items = batches.at(step)
-        return tagger.loss(*clips.batch(items))
+    def step_at(step: int) -> dict[str, float]:
+        items = batches.at(step)[1]
+        with learner.autocast():
+            loss, accuracy = tagger.loss(*clips.batch(items))
+        learner.backward(loss)
+        return {"loss": loss.item(), "grad_norm": learner.update(), "clips": float(len(items)), **accuracy}
 
-    step = loop.run(config.loop, tagger, loss_at, folder, minutes=minutes)
+    step = loop.run(config.loop, world, {"tagger": learner}, step_at, folder, minutes=minutes)
     if step == config.loop.steps:
-        loop.save_atomically(encoder.state_dict(), folder / "encoder.pt")
+        save_atomically(encoder.state_dict(), folder / "encoder.pt")
         validate(config, tagger, targets)
     return step
 

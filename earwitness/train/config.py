@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import platform
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -27,6 +27,12 @@ def from_mapping(cls: type[T], values: dict[str, Any], where: str = "config") ->
         kind = hints[key]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             out[key] = from_mapping(kind, value or {}, f"{where}.{key}")
+        elif (
+            get_origin(kind) is dict
+            and isinstance(inner := get_args(kind)[1], type)
+            and dataclasses.is_dataclass(inner)
+        ):
+            out[key] = {k: from_mapping(inner, v or {}, f"{where}.{key}.{k}") for k, v in (value or {}).items()}
         elif isinstance(value, list):
             out[key] = tuple(value)
         elif kind is float and isinstance(value, (int, str)):

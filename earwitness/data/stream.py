@@ -1,0 +1,120 @@
+"""Which examples a step learns from: a mixture of sources as a pure function of (seed, step).
+
+A run that stopped goes on at its step, and ranks cut the same global batch in parts. Items of a window of batches are
+sorted by length before they are cut into batches, so little is padded; the batches then come in random order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from earwitness.data.dialogue import Example
+from earwitness.data.mixture import Mixture, Shuffle
+from earwitness.records import Sample
+
+WINDOW_BATCHES = 24
+
+
+class Samples(Protocol):
+    """Samples by number: a list, or a ``Manifest``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples and how they become dialogues."""
+
+    samples: Samples
+    weight: float = 1.0
+    """Share of the items, relative to the other sources."""
+    kinds: dict[str, float] = field(default_factory=lambda: {"think": 1.0})
+    """Dialogue kind -> relative frequency; a kind that a sample cannot give (``fits``) is not drawn for it."""
+
+
+class Stream:
+    """The examples of every step."""
+
+    def __init__(
+        self,
+        sources: dict[str, Source],
+        example: Callable[[Sample, str, np.random.Generator], Example],
+        fits: Callable[[Sample, str], bool],
+        batch: int,
+        seed: int,
+    ) -> None:
+        """Make a stream.
+
+        Args:
+            sources: by name.
+            example: builds the example of a sample and a kind; may draw from the generator.
+            fits: whether a sample can give a dialogue of a kind.
+            batch: items of a step, over all ranks.
+            seed: of the order and of every choice.
+        """
+        self._sources, self._example, self._fits = sources, example, fits
+        self._batch, self._seed = batch, seed
+        self._mixture = Mixture({name: source.weight for name, source in sources.items()}, seed)
+        self._orders = {name: Shuffle(len(source.samples), seed, name) for name, source in sources.items()}
+        self._window = lru_cache(maxsize=2)(self._draw_window)
+
+    def at(self, step: int) -> list[Example]:
+        """Return the examples of a step, over all ranks, the longest last."""
+        window, position = divmod(step, WINDOW_BATCHES)
+        return self._window(window)[position]
+
+    def item(self, number: int) -> Example:
+        """Return item ``number`` of the stream; window w holds items w * window .. (w + 1) * window - 1."""
+        name, count = self._mixture.at(number)
+        epoch, index = self._orders[name].at(count)
+        source = self._sources[name]
+        sample = source.samples[index]
+        rng = np.random.default_rng([self._seed, epoch, index, *name.encode()])
+        kinds = {kind: share for kind, share in source.kinds.items() if share > 0 and self._fits(sample, kind)}
+        if not kinds:
+            raise ValueError(
+                f"sample {sample.id} of source {name!r} has nothing for {', '.join(source.kinds)}; take it out or "
+                "add a kind"
+            )
+        shares = np.array(list(kinds.values()))
+        kind = list(kinds)[rng.choice(len(kinds), p=shares / shares.sum())]
+        return self._example(sample, kind, rng)
+
+    def _draw_window(self, window: int) -> list[list[Example]]:
+        size = self._batch * WINDOW_BATCHES
+        items = [self.item(n) for n in range(window * size, (window + 1) * size)]
+        items.sort(key=lambda example: len(example.ids))
+        batches = [items[i : i + self._batch] for i in range(0, size, self._batch)]
+        order = np.random.default_rng([self._seed, window]).permutation(len(batches))
+        return [batches[i] for i in order]
+
+
+def part(examples: Sequence[Example], rank: int, size: int) -> list[Example]:
+    """Return a rank's part of a step's examples, which are sorted by length: every ``size``-th."""
+    return list(examples[rank::size])
+
+
+def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
+    """Cut a rank's examples into groups whose padded size is at most ``max_tokens``; one pass of the model each.
+
+    Raises:
+        ValueError: an example that is longer, naming it.
+    """
+    groups: list[list[Example]] = []
+    for example in sorted(examples, key=lambda e: len(e.ids)):
+        if len(example.ids) > max_tokens:
+            raise ValueError(
+                f"sample {example.name} has {len(example.ids)} tokens and a pass holds {max_tokens}; cut it or raise "
+                "max_tokens"
+            )
+        if not groups or (len(groups[-1]) + 1) * len(example.ids) > max_tokens:
+            groups.append([])
+        groups[-1].append(example)
+    return groups

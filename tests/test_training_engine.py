@@ -1,0 +1,87 @@
+"""The distributed loop through its command: ranks agree, checkpoints move between world sizes, kills cost nothing."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+import training_fixture as fixture
+from safetensors.torch import load_file
+
+from earwitness.model import AudioReasoner
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = fixture.write(tmp_path_factory.mktemp("training"))
+    done = fixture.run(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def weights(folder):
+    return load_file(next(folder.glob("model/*.safetensors")))
+
+
+def same(a, b):
+    return all(torch.equal(x, b[name]) for name, x in a.items())
+
+
+def test_the_run_learns_and_writes_a_model_that_loads(place):
+    rows = fixture.rows(place)
+    assert [r["step"] for r in rows] == list(range(1, 7)) and rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[0]["tokens"] > rows[0]["learned"] > 0
+    trained, before = weights(place / "run"), weights(place)
+    changed = {name for name in before if not torch.equal(before[name].bfloat16(), trained[name])}
+    assert not [name for name in changed if name.startswith("encoder.")]
+    assert any(name.startswith("adapter.") for name in changed) and "lm_head.weight" in changed
+    AudioReasoner.from_pretrained(place / "run" / "model")
+
+
+def test_two_ranks_are_one(place):
+    done = fixture.run(place, f"run={place}/two", ranks=2)
+    assert done.returncode == 0, done.stderr
+    for one, two in zip(fixture.rows(place), fixture.rows(place, "two"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5)
+        assert two["tokens"] == one["tokens"]
+
+
+def test_a_checkpoint_moves_between_world_sizes(place):
+    for name, first, second in (("grow", 1, 3), ("shrink", 2, 1)):
+        folder = f"run={place}/{name}"
+        assert fixture.run(place, folder, "--minutes=0.0001", ranks=first).returncode == 0
+        done = fixture.run(place, folder, ranks=second)
+        assert done.returncode == 0, done.stderr
+        for one, moved in zip(fixture.rows(place), fixture.rows(place, name), strict=True):
+            assert moved["loss"] == pytest.approx(one["loss"], rel=1e-5)
+
+
+def test_a_killed_run_ends_like_the_whole_one(place):
+    words = fixture.command(place, f"run={place}/killed", "loop.checkpoint_seconds=0")
+    process = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list(place.glob("killed/checkpoints/step-*[0-9]")) and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(random.random() * 0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = fixture.run(place, f"run={place}/killed", "loop.checkpoint_seconds=0")
+    assert done.returncode == 0, done.stderr
+    assert same(weights(place / "killed"), weights(place / "run"))
+
+
+def test_low_rank_adapters_alone_learn_and_are_merged(place):
+    done = fixture.run(place, f"run={place}/lora", "start.lora_rank=4", "optimiser.lr=0.02")
+    assert done.returncode == 0, done.stderr
+    trained, before = weights(place / "lora"), weights(place)
+    changed = {name for name in before if not torch.equal(before[name].bfloat16(), trained[name])}
+    assert changed and all("_proj.weight" in name for name in changed)
+    for name in changed:
+        difference = trained[name].float() - before[name].float()
+        values = torch.linalg.svdvals(difference)
+        assert values[5:].max() < 0.2 * values[0]  # rank 4, and the rounding to bfloat16
+    assert fixture.rows(place, "lora")[-1]["loss"] < fixture.rows(place, "lora")[0]["loss"]
