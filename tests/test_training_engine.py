@@ -85,3 +85,17 @@ def test_low_rank_adapters_alone_learn_and_are_merged(place):
         values = torch.linalg.svdvals(difference)
         assert values[5:].max() < 0.2 * values[0]  # rank 4, and the rounding to bfloat16
     assert fixture.rows(place, "lora")[-1]["loss"] < fixture.rows(place, "lora")[0]["loss"]
+
+
+def test_preferences_are_learned_by_one_rank_as_by_two(place):
+    fixture.write_pairs(place)
+    one = fixture.run(place, stage="dpo")
+    two = fixture.run(place, f"run={place}/dpo2", "loop.steps=5", stage="dpo", ranks=2)
+    assert one.returncode == 0 and two.returncode == 0, one.stderr + two.stderr
+    rows = fixture.rows(place, "dpo")
+    for a, b in zip(rows[:5], fixture.rows(place, "dpo2"), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5) and b["margin"] == pytest.approx(a["margin"], abs=1e-4)
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4)
+    assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # policy and reference agree at first: log 2
+    before, after = [float(line.split()[-1][:-1]) for line in one.stderr.splitlines() if "validation" in line]
+    assert before < 90 and after >= 95

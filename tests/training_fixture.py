@@ -46,6 +46,33 @@ def write(folder: pathlib.Path, samples: int = 24) -> pathlib.Path:
     return folder
 
 
+def write_pairs(folder: pathlib.Path) -> None:
+    """Write ``pairs.jsonl``, ``held.jsonl`` and ``dpo.yaml``: replies about pianos are preferred to those about bells."""
+    for name, numbers in (("pairs", range(48)), ("held", range(100, 140))):
+        rows = []
+        for i in numbers:
+            words = engine_fixture.question(i + 500)
+            row = {"id": f"{name}{i}", "question": engine_fixture.question(i) + "?"}
+            row |= {"chosen": f"<think>{words}</think>piano {words}", "rejected": f"<think>{words}</think>bell {words}"}
+            if i % 3 == 0:
+                audio.write_wav(folder / f"{name}{i}.wav", engine_fixture.tone(0.2 + 0.01 * i, 200 + 20 * i))
+                row["audio"] = [f"{name}{i}.wav"]
+            rows.append(json.dumps(row) + "\n")
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    config = {
+        "run": str(folder / "dpo"),
+        "start": {"model": str(folder / "model")},
+        "compute": {"device": "cpu"},
+        "manifest": str(folder / "pairs.jsonl"),
+        "validation": str(folder / "held.jsonl"),
+        "batch": 8,
+        "cache": str(folder / "cache"),
+        "loop": {"steps": 30, "log_every": 1},
+        "optimiser": {"bf16": False, "muon": False, "warmup_steps": 2, "lr": 1e-3, "schedule": "constant"},
+    }
+    (folder / "dpo.yaml").write_text(yaml.safe_dump(config))
+
+
 def command(folder: pathlib.Path, *overrides: str, stage: str = "sft", ranks: int = 1) -> list[str]:
     """Return the command of a run."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from earwitness.data.mixture import Mixture, Shuffle
 from earwitness.records import Sample
 
 WINDOW_BATCHES = 24
+T = TypeVar("T")
 
 
 class Samples(Protocol):
@@ -96,9 +97,9 @@ class Stream:
         return [batches[i] for i in order]
 
 
-def part(examples: Sequence[Example], rank: int, size: int) -> list[Example]:
-    """Return a rank's part of a step's examples, which are sorted by length: every ``size``-th."""
-    return list(examples[rank::size])
+def part(items: Sequence[T], rank: int, size: int) -> list[T]:
+    """Return a rank's part of a step's items, every ``size``-th: sorted by length, parts have like lengths."""
+    return list(items[rank::size])
 
 
 def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:

@@ -11,7 +11,6 @@ allowed for this stand-in only, and MGRD does not start from it.
 from __future__ import annotations
 
 import pathlib
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +30,17 @@ from earwitness.model.reasoner import AudioReasoner
 from earwitness.model.tokenizer import train_tokenizer
 from earwitness.records import Sample
 from earwitness.stages.pretrain import DataConfig
-from earwitness.stages.start import ComputeConfig, StartConfig, adapt, export, from_nothing, guard, place, published
+from earwitness.stages.start import (
+    ComputeConfig,
+    StartConfig,
+    adapt,
+    export,
+    from_nothing,
+    guard,
+    place,
+    published,
+    say,
+)
 from earwitness.train import config as configs
 from earwitness.train import loop
 from earwitness.train.learner import Learner, OptimiserConfig
@@ -234,8 +243,3 @@ def _show(sample: Sample, kind: str) -> None:
     messages, reasoning, answer = dialogue.dialogue(sample, kind)
     asked = prompt.render(messages, think=reasoning is not None)
     say(f"{kind}: {asked}{''.join(s.text for s in prompt.completion(answer, reasoning))}")
-
-
-def say(text: str) -> None:
-    """Tell the user something on stderr."""
-    print(text, file=sys.stderr, flush=True)

@@ -5,7 +5,9 @@ The encoder stays whole on every rank, in eval mode; its hash is taken at the st
 
 from __future__ import annotations
 
+import os
 import pathlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -147,3 +149,9 @@ def _without_adapters(state: dict[str, torch.Tensor], model: AudioReasoner) -> d
             name = name.replace(".base_layer.", ".")
         merged[name] = value
     return merged
+
+
+def say(text: str) -> None:
+    """Tell the user something on stderr, once for all ranks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr, flush=True)
