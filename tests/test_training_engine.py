@@ -1,5 +1,6 @@
 """The distributed loop through its command: ranks agree, checkpoints move between world sizes, kills cost nothing."""
 
+import json
 import os
 import random
 import signal
@@ -99,3 +100,20 @@ def test_preferences_are_learned_by_one_rank_as_by_two(place):
     assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # policy and reference agree at first: log 2
     before, after = [float(line.split()[-1][:-1]) for line in one.stderr.splitlines() if "validation" in line]
     assert before < 90 and after >= 95
+
+
+def test_ppo_on_one_rank_is_ppo_on_two(place):
+    fixture.write_questions(place)
+    done = fixture.run(place, stage="rlvr")
+    assert done.returncode == 0, done.stderr
+    two = fixture.run(place, f"run={place}/rlvr2", stage="rlvr", ranks=2)
+    assert two.returncode == 0, two.stderr
+    rows = fixture.rows(place, "rlvr")
+    for a, b in zip(rows, fixture.rows(place, "rlvr2"), strict=True):
+        for name in ("reward", "reply_tokens", "critic_loss", "actor_grad_norm", "critic_grad_norm", "actor_entropy"):
+            assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-6), name
+    assert all(r["actor_clip_fraction"] == 0 and r["actor_kl"] == 0 for r in rows)  # one update on fresh data
+    assert all(r["mismatch_logp_diff_max"] < 1e-3 for r in rows)
+    assert all(abs(r["actor_loss"]) < 1e-5 and r["actor_grad_norm"] > 1e-3 for r in rows)
+    written = [json.loads(line) for line in (place / "rlvr" / "rollouts.jsonl").read_text().splitlines()]
+    assert len(written) == 4 * 5 and {"thinking", "reward", "format", "status"} <= set(written[0])

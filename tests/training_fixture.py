@@ -47,7 +47,7 @@ def write(folder: pathlib.Path, samples: int = 24) -> pathlib.Path:
 
 
 def write_pairs(folder: pathlib.Path) -> None:
-    """Write ``pairs.jsonl``, ``held.jsonl`` and ``dpo.yaml``: replies about pianos are preferred to those about bells."""
+    """Write ``pairs.jsonl``, ``held.jsonl``, ``dpo.yaml``: replies about pianos are preferred to those about bells."""
     for name, numbers in (("pairs", range(48)), ("held", range(100, 140))):
         rows = []
         for i in numbers:
@@ -71,6 +71,24 @@ def write_pairs(folder: pathlib.Path) -> None:
         "optimiser": {"bf16": False, "muon": False, "warmup_steps": 2, "lr": 1e-3, "schedule": "constant"},
     }
     (folder / "dpo.yaml").write_text(yaml.safe_dump(config))
+
+
+def write_questions(folder: pathlib.Path) -> None:
+    """Write ``rlvr.yaml``, which asks the questions of ``data.jsonl``."""
+    adamw = {"bf16": False, "muon": False, "warmup_steps": 1, "lr": 1e-3, "schedule": "constant"}
+    config = {
+        "run": str(folder / "rlvr"),
+        "start": {"model": str(folder / "model")},
+        "compute": {"device": "cpu"},
+        "manifests": {"mine": {"path": str(folder / "data.jsonl")}},
+        "cache": str(folder / "cache"),
+        "loop": {"steps": 4, "log_every": 1},
+        "actor": adamw,
+        "critic": adamw,
+        "rollout": {"prompts": 4, "samples": 4, "max_new_tokens": 12, "log": 5},
+        "update": {"critic_updates": 2},
+    }
+    (folder / "rlvr.yaml").write_text(yaml.safe_dump(config))
 
 
 def command(folder: pathlib.Path, *overrides: str, stage: str = "sft", ranks: int = 1) -> list[str]:

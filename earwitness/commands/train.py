@@ -10,7 +10,7 @@ SUMMARY = "run or continue one training stage"
 EXAMPLES = """examples:
   earwitness train pretrain --config configs/tiny-pretrain.yaml --minutes 30
   earwitness train sft --config configs/tiny-sft.yaml --set loop.steps=200 --dry-run"""
-STAGES = ("pretrain", "sft", "dpo")
+STAGES = ("pretrain", "sft", "dpo", "rlvr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -70,6 +70,12 @@ def collate(examples: Sequence[Example], pad_id: int, patch_id: int) -> Batch:
     return Batch(torch.from_numpy(ids), torch.from_numpy(learned), states)
 
 
+def nothing() -> Batch:
+    """Return a batch without learned tokens, for a rank that has none left while others still compute."""
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    return Batch(ids, torch.zeros_like(ids, dtype=torch.bool), ())
+
+
 def collate_packed(rows: Sequence[packing.Row], pad_id: int) -> Batch:
     """Return packed rows; no token sees another sequence, and positions begin anew with each."""
     stacked = {name: torch.from_numpy(array) for name, array in packing.stack(rows, pad_id).items()}

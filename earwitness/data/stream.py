@@ -21,6 +21,17 @@ WINDOW_BATCHES = 24
 T = TypeVar("T")
 
 
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ids(self) -> np.ndarray: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
 class Samples(Protocol):
     """Samples by number: a list, or a ``Manifest``."""
 
@@ -102,13 +113,15 @@ def part(items: Sequence[T], rank: int, size: int) -> list[T]:
     return list(items[rank::size])
 
 
-def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
-    """Cut a rank's examples into groups whose padded size is at most ``max_tokens``; one pass of the model each.
+def micro_batches(examples: Sequence[N], max_tokens: int) -> list[list[N]]:
+    """Cut a rank's examples (anything with ``ids`` and ``name``) into groups for one pass of the model each.
+
+    The padded size of a group is at most ``max_tokens``.
 
     Raises:
         ValueError: an example that is longer, naming it.
     """
-    groups: list[list[Example]] = []
+    groups: list[list[N]] = []
     for example in sorted(examples, key=lambda e: len(e.ids)):
         if len(example.ids) > max_tokens:
             raise ValueError(

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -148,6 +148,11 @@ class LocalEngine(Engine):
                     )
                 known[name].copy_(tensor)
         self.weights_version = version
+
+    @torch.no_grad()
+    def adapt(self, states: Sequence[Sequence[Any]]) -> list[torch.Tensor]:
+        """Return the features that requests take, from encoder states (E, D) of every chunk of every clip."""
+        return self.model.adapt([torch.as_tensor(chunk).float() for clip in states for chunk in clip])
 
     def close(self) -> None:
         """Free the caches."""

@@ -143,6 +143,10 @@ class Engine(abc.ABC):
         """Replace weights by name between steps; ``version`` is remembered as ``weights_version``."""
         raise NotImplementedError(self._cannot("update weights"))
 
+    def adapt(self, states: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return ``Request.features`` made from states (E, D) of the frozen encoder, kept for every chunk of a clip."""
+        raise NotImplementedError(self._cannot("take encoder states"))
+
     def extend_audio(self, session: Any, wave: Any) -> None:
         """Append sound to a running session."""
         raise NotImplementedError(self._cannot("extend audio"))

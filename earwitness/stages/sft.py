@@ -20,7 +20,7 @@ import torch
 from earwitness import prompt, soundworld
 from earwitness.data import dialogue, features, shards
 from earwitness.data.cache import FeatureCache
-from earwitness.data.collate import Batch, collate
+from earwitness.data.collate import Batch, collate, nothing
 from earwitness.data.dialogue import Example
 from earwitness.data.manifest import Manifest
 from earwitness.data.stream import Source, Stream, micro_batches, part
@@ -136,7 +136,7 @@ def update(learner: Learner, passes: list[Batch], world: World) -> dict[str, flo
     rounds = int(world.max(torch.tensor(len(passes))))
     total = torch.zeros((), dtype=torch.float64)
     for number in range(rounds):
-        batch = (passes[number] if number < len(passes) else _nothing()).to(world.device)
+        batch = (passes[number] if number < len(passes) else nothing()).to(world.device)
         with learner.autocast():
             scores = learner.module(batch)
         loss = sft_loss(scores.log_probs_BT, batch.learned).loss / counts[0]
@@ -151,11 +151,6 @@ def _tokens(batch: Batch) -> int:
     """Return tokens of a batch without padding, to within the padding before the last learned token of each row."""
     last = torch.arange(batch.ids.shape[1]).expand_as(batch.ids).masked_fill(~batch.learned, -1).amax(1)
     return int((last + 1).sum())
-
-
-def _nothing() -> Batch:
-    ids = torch.zeros(1, 2, dtype=torch.long)
-    return Batch(ids, torch.zeros_like(ids, dtype=torch.bool), ())
 
 
 def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | None = None, dry_run: bool = False) -> int:

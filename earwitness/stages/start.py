@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,40 +115,34 @@ def place(module: Listener, world: World, config: ComputeConfig, bf16: bool) -> 
     return module
 
 
+def named_weights(module: Listener) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the whole weights of a module by their published names, low-rank updates added; every rank calls it."""
+    layers = {name: layer for name, layer in module.named_modules() if hasattr(layer, "base_layer")}
+    for name, value in module.state_dict().items():
+        if ".lora_" in name:
+            continue
+        full, stem = whole(value).detach(), name.replace(".base_layer.weight", "")
+        if stem in layers:
+            layer = layers[stem]
+            down, up = (whole(part["default"].weight).detach() for part in (layer.lora_A, layer.lora_B))  # type: ignore[union-attr, index]
+            full = full + layer.scaling["default"] * (up @ down)  # type: ignore[union-attr, index]
+        yield _published_name(name.replace(".base_layer.", ".")), full
+
+
 def export(module: Listener, model: AudioReasoner, tokenizer: Any, folder: pathlib.Path, world: World) -> None:
     """Write a trained policy in the published layout, bfloat16, with its tokenizer; every rank calls it."""
-    learned = {_published_name(name): value for name, value in module.state_dict().items()}
     state = {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
-    for name, value in learned.items():
-        value = whole(value).detach()
+    for name, value in named_weights(module):
         if world.is_first:
             state[name] = value
     if world.is_first:
-        merged = _without_adapters(state, model)
-        model.save_pretrained(folder, state_dict={n: v.to("cpu", torch.bfloat16) for n, v in merged.items()})
+        model.save_pretrained(folder, state_dict={n: v.to("cpu", torch.bfloat16) for n, v in state.items()})
         tokenizer.save_pretrained(folder)
     world.wait()
 
 
 def _published_name(name: str) -> str:
     return name.replace("decoder.", "model.", 1) if name.startswith("decoder.") else name
-
-
-def _without_adapters(state: dict[str, torch.Tensor], model: AudioReasoner) -> dict[str, torch.Tensor]:
-    """Return weights with low-rank updates added to the matrices that they belong to."""
-    merged = {}
-    for name, value in state.items():
-        if ".lora_" in name:
-            continue
-        if ".base_layer." in name:
-            stem = name.replace(".base_layer.weight", "")
-            if name.endswith(".weight"):
-                layer = model.get_submodule(stem)
-                down, up = state[f"{stem}.lora_A.default.weight"], state[f"{stem}.lora_B.default.weight"]
-                value = value + layer.scaling["default"] * (up @ down).to(value)  # type: ignore[index, union-attr]
-            name = name.replace(".base_layer.", ".")
-        merged[name] = value
-    return merged
 
 
 def say(text: str) -> None:

@@ -19,6 +19,7 @@ SILENCE_SECONDS = 45.0
 EXIT_CODE = 1
 
 _stopped = threading.Event()
+_threads: list[threading.Thread] = []
 _DONE = "done"
 
 
@@ -28,12 +29,15 @@ def start(period: float = PERIOD_SECONDS, silence: float = SILENCE_SECONDS) -> N
     store = dist.distributed_c10d._get_default_store().clone()  # type: ignore[attr-defined]
     rank, size = dist.get_rank(), dist.get_world_size()
     _stopped.clear()
-    threading.Thread(target=_beat, args=(store, rank, size, period, silence), daemon=True).start()
+    _threads.append(threading.Thread(target=_beat, args=(store, rank, size, period, silence), daemon=True))
+    _threads[-1].start()
 
 
 def stop() -> None:
     """Say that this rank ends in good order, so that nobody takes it for dead."""
     _stopped.set()
+    while _threads:  # a thread that still talks to a store that is gone would abort the process
+        _threads.pop().join()
     store = dist.distributed_c10d._get_default_store()
     store.set(f"alive/{dist.get_rank()}", _DONE)
 

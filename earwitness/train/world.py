@@ -96,6 +96,7 @@ class World:
         """Leave the process group; the other ranks no longer watch this one."""
         if self.mesh is not None:
             heartbeat.stop()
+            dist.barrier()  # the store lives in the first rank, which must not leave before the others
             dist.destroy_process_group()
 
 

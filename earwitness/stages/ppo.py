@@ -1,0 +1,237 @@
+"""The update of PPO with a critic that hears: rollouts in, two trained modules and numbers out (eq. 3, 8; section 4.3).
+
+Letters: B rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from earwitness.data.collate import Batch, collate, nothing
+from earwitness.data.stream import micro_batches
+from earwitness.losses import (
+    Mismatch,
+    gae,
+    mean_and_variance,
+    moments,
+    policy_loss,
+    rollout_mismatch,
+    terminal_rewards,
+    value_loss,
+    whiten,
+)
+from earwitness.train.learner import Learner
+from earwitness.train.rollouts import Rollout
+from earwitness.train.world import World
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """How an iteration's rollouts are learned from."""
+
+    clip: float = 0.2
+    """Paper."""
+    value_clip: float | None = 0.2
+    """Prior: Open-Reasoner-Zero."""
+    gamma: float = 1.0
+    """Paper."""
+    lam: float = 1.0
+    """Paper."""
+    actor_updates: int = 1
+    """Updates an iteration, each on its part of the rollouts; 1 is strictly on-policy. Paper: on-policy."""
+    critic_updates: int = 12
+    """Prior."""
+    critic_warmup: int = 0
+    """Iterations at the start in which only the critic learns. Ours."""
+    drop_truncated: bool = False
+    """Leave replies out that hit the limit; else they are kept with reward 0. Prior: kept."""
+    max_tokens: int = 32_768
+    """Tokens of one forward pass, padding included."""
+
+
+@dataclass
+class Turn:
+    """A rollout and what was computed of it, aligned with its example's tokens."""
+
+    rollout: Rollout
+    values: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    old: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    advantages: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    returns: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Token ids of prompt and reply."""
+        return self.rollout.example.ids
+
+    @property
+    def name(self) -> str:
+        """The sample's id."""
+        return self.rollout.example.name
+
+
+class Trainer:
+    """Actor and critic and how they learn from rollouts."""
+
+    def __init__(
+        self, actor: Learner, critic: Learner, config: UpdateConfig, world: World, ids: tuple[int, int]
+    ) -> None:
+        """Join the two.
+
+        Args:
+            actor: of a ``Policy`` with the sampler's mask and temperature.
+            critic: of a ``Critic``.
+            config: of the update.
+            world: where the run computes.
+            ids: of padding and of the audio placeholder.
+        """
+        self.actor, self.critic, self.config, self.world, self._ids = actor, critic, config, world, ids
+
+    def update(self, rollouts: Sequence[Rollout], step: int) -> dict[str, float]:
+        """Learn from this rank's rollouts of an iteration; return numbers over all ranks."""
+        numbers = self._describe(rollouts)
+        turns = [Turn(r) for r in rollouts if not (self.config.drop_truncated and r.reply.status == "truncated")]
+        mismatch = self._score(turns)
+        self._advantages(turns)
+        numbers |= self._mismatch(mismatch) | self._explained(turns)
+        if step >= self.config.critic_warmup:
+            numbers |= self._learn(self.actor, turns, self.config.actor_updates, self._actor_loss, "actor", _ACTOR)
+        return numbers | self._learn(
+            self.critic, turns, self.config.critic_updates, self._critic_loss, "critic", _CRITIC
+        )
+
+    def _passes(self, turns: Sequence[Turn]) -> Iterator[tuple[list[Turn], Batch]]:
+        """Yield (turns, their batch) of every pass; as many on every rank, the surplus without turns."""
+        groups = micro_batches(turns, self.config.max_tokens)
+        for number in range(int(self.world.max(torch.tensor(len(groups))))):
+            group = groups[number] if number < len(groups) else []
+            batch = collate([t.rollout.example for t in group], *self._ids) if group else nothing()
+            yield group, batch.to(self.world.device)
+
+    @torch.no_grad()
+    def _score(self, turns: Sequence[Turn]) -> Mismatch:
+        """Fill in values and the trainer's log-probabilities; return how far the engine's were off."""
+        parts: list[Mismatch] = []
+        for group, batch in self._passes(turns):
+            with self.critic.autocast():
+                values_BT = self.critic.module(batch)
+            with self.actor.autocast():
+                old_BT = self.actor.module(batch).log_probs_BT
+            for row, turn in enumerate(group):
+                turn.values, turn.old = values_BT[row, : len(turn.ids)].cpu(), old_BT[row, : len(turn.ids)].cpu()
+                said = torch.from_numpy(turn.rollout.log_probs)
+                ours = turn.old[turn.rollout.example.learned]
+                parts.append(rollout_mismatch(said[None], ours[None], torch.ones_like(said, dtype=torch.bool)[None]))
+        if not parts:
+            return Mismatch(torch.zeros(7, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+        return Mismatch(sum(p.sums for p in parts), torch.stack([p.maxima for p in parts]).amax(0))  # type: ignore[arg-type]
+
+    def _advantages(self, turns: Sequence[Turn]) -> None:
+        """Fill in advantages, whitened over all ranks, and returns."""
+        total = torch.zeros(3, dtype=torch.float64)
+        for turn in turns:
+            mask = torch.from_numpy(turn.rollout.example.learned)[None]
+            rewards = terminal_rewards(torch.tensor([turn.rollout.reward.total]), mask)
+            found = gae(rewards, turn.values[None], mask, self.config.gamma, self.config.lam)
+            turn.advantages, turn.returns = found.advantages_BT[0], found.returns_BT[0]
+            total += moments(found.advantages_BT, mask)
+        mean, variance = mean_and_variance(self.world.sum(total))
+        for turn in turns:
+            mask = torch.from_numpy(turn.rollout.example.learned)
+            turn.advantages = whiten(turn.advantages[None], mask[None], mean, variance)[0]
+
+    def _learn(
+        self,
+        learner: Learner,
+        turns: Sequence[Turn],
+        updates: int,
+        loss_of: Callable[[list[Turn], Batch], tuple[torch.Tensor, torch.Tensor]],
+        name: str,
+        names: tuple[str, ...],
+    ) -> dict[str, float]:
+        """Make ``updates`` updates, each on its part of the turns; return means over tokens and updates."""
+        sums, norms = torch.zeros(len(names), dtype=torch.float64), []
+        for number in range(updates):
+            mine = turns[number::updates]
+            tokens = self.world.sum(torch.tensor(sum(int(t.rollout.example.learned.sum()) for t in mine)))
+            passes = list(self._passes(mine))
+            for position, (group, batch) in enumerate(passes):
+                loss, parts = loss_of(group, batch)
+                learner.backward(loss / tokens.clamp(min=1), position == len(passes) - 1)
+                sums += parts.detach().double().cpu() / float(tokens.clamp(min=1))
+            norms.append(learner.update())
+        means = (self.world.sum(sums) / updates).tolist()
+        return {f"{name}_{key}": value for key, value in zip(names, means)} | {
+            f"{name}_grad_norm": float(np.mean(norms))
+        }
+
+    def _actor_loss(self, group: list[Turn], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        with self.actor.autocast():
+            scores = self.actor.module(batch, entropy=True)
+        old_BT, advantages_BT = (_rows(group, name, batch) for name in ("old", "advantages"))
+        # On fresh data the policy is its own past: the ratio is exactly 1, whatever the batch's shape did to rounding.
+        if self.config.actor_updates == 1:
+            old_BT = scores.log_probs_BT.detach()
+        out = policy_loss(scores.log_probs_BT, old_BT, advantages_BT, batch.learned, self.config.clip)
+        assert scores.entropy_BT is not None
+        parts = (out.loss.detach(), out.clipped, out.kl, scores.entropy_BT.detach().sum())
+        return out.loss, torch.stack([p.double() for p in parts])
+
+    def _critic_loss(self, group: list[Turn], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        with self.critic.autocast():
+            values_BT = self.critic.module(batch)
+        old_BT, returns_BT = (_rows(group, name, batch) for name in ("values", "returns"))
+        out = value_loss(values_BT, old_BT, returns_BT, batch.learned, self.config.value_clip)
+        return out.loss, torch.stack([out.loss.detach().double(), out.clipped.double()])
+
+    def _describe(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        rows = [
+            (
+                1.0,
+                r.reward.total,
+                r.reward.accuracy,
+                r.reward.format,
+                float(r.reply.thinking_tokens),
+                float(r.reply.status == "truncated"),
+                float(r.example.learned.sum()),
+                float(len(r.example.ids)),
+            )
+            for r in rollouts
+        ]
+        sums = torch.tensor(rows, dtype=torch.float64).reshape(-1, 8).sum(0)
+        n, reward, accuracy, form, thinking, truncated, said, tokens = self.world.sum(sums).tolist()
+        names = {"reward": reward, "accuracy": accuracy, "format": form, "thinking_tokens": thinking}
+        names |= {"truncated": truncated, "reply_tokens": said}
+        return {key: value / max(n, 1.0) for key, value in names.items()} | {"tokens": tokens}
+
+    def _mismatch(self, found: Mismatch) -> dict[str, float]:
+        whole = Mismatch(self.world.sum(found.sums), self.world.max(found.maxima)).metrics()
+        return {f"mismatch_{key}": whole[key] for key in ("logp_diff_mean", "logp_diff_max", "kl")}
+
+    def _explained(self, turns: Sequence[Turn]) -> dict[str, float]:
+        """Return the share of the returns' variance that the values explain."""
+        total = torch.zeros(2, 3, dtype=torch.float64)
+        for turn in turns:
+            mask = torch.from_numpy(turn.rollout.example.learned)[None]
+            total += torch.stack([moments((turn.returns - turn.values)[None], mask), moments(turn.returns[None], mask)])
+        whole = self.world.sum(total)
+        (_, left), (_, variance) = mean_and_variance(whole[0]), mean_and_variance(whole[1])
+        return {"explained_variance": float(1 - left / variance) if variance > 0 else 0.0}
+
+
+_ACTOR = ("loss", "clip_fraction", "kl", "entropy")
+_CRITIC = ("loss", "clip_fraction")
+
+
+def _rows(group: list[Turn], name: str, batch: Batch) -> torch.Tensor:
+    """Return a quantity of turns as rows (B, T) of their batch."""
+    out: Any = torch.zeros(batch.ids.shape)
+    for row, turn in enumerate(group):
+        values = getattr(turn, name)
+        out[row, : len(values)] = values
+    return out.to(batch.ids.device)
