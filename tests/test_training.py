@@ -290,3 +290,16 @@ def test_dry_run_shows_the_run_and_writes_nothing(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "frozen in the encoder" in shown and "<think>" in shown and "steps=" in shown
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_drawn(tmp_path, capsys):
+    from earwitness import cli
+
+    _run(tmp_path, stop_at=30)
+    assert cli.main(["train", "plot", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "metrics.png")
+    assert (tmp_path / "metrics.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["train", "plot", str(tmp_path / "none")]) == 1
+    assert "name the folder of a run" in capsys.readouterr().err
+    assert cli.main(["train", "sft"]) == 1
+    assert "sft needs a config" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -117,3 +118,24 @@ def test_ppo_on_one_rank_is_ppo_on_two(place):
     assert all(abs(r["actor_loss"]) < 1e-5 and r["actor_grad_norm"] > 1e-3 for r in rows)
     written = [json.loads(line) for line in (place / "rlvr" / "rollouts.jsonl").read_text().splitlines()]
     assert len(written) == 4 * 5 and {"thinking", "reward", "format", "status"} <= set(written[0])
+
+
+_STUCK = """
+import sys, time, torch.distributed as dist
+from earwitness.train import heartbeat
+dist.init_process_group("gloo")
+heartbeat.start(period=0.2, silence=2.0)
+if dist.get_rank() == 1:
+    heartbeat._stopped.set()  # the process lives on and beats no more, as one that is stopped or hangs
+    time.sleep(60)
+dist.barrier()
+"""
+
+
+def test_a_rank_that_hangs_ends_the_run(tmp_path):
+    (tmp_path / "stuck.py").write_text(_STUCK)
+    begun = time.monotonic()
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, str(tmp_path / "stuck.py")], capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0 and time.monotonic() - begun < 50
+    assert "rank 1 has been silent for 2 s and is taken to be dead; start the same command again" in done.stderr

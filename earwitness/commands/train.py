@@ -9,14 +9,17 @@ import pathlib
 SUMMARY = "run or continue one training stage"
 EXAMPLES = """examples:
   earwitness train pretrain --config configs/tiny-pretrain.yaml --minutes 30
-  earwitness train sft --config configs/tiny-sft.yaml --set loop.steps=200 --dry-run"""
+  earwitness train sft --config configs/tiny-sft.yaml --set loop.steps=200 --dry-run
+  torchrun --nproc-per-node 8 -m earwitness.cli train rlvr --config my.yaml
+  earwitness train plot ~/.cache/earwitness/runs/tiny-sft"""
 STAGES = ("pretrain", "sft", "dpo", "rlvr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the run")
+    parser.add_argument("stage", choices=(*STAGES, "plot"), help="a stage, or plot to draw the metrics of a run")
+    parser.add_argument("folder", nargs="?", metavar="RUN", help="with plot: the run folder; writes metrics.png in it")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of the run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, repeatable")
     parser.add_argument("--resume", metavar="RUN", help="continue this run folder instead of the one in the config")
     parser.add_argument("--minutes", type=float, help="stop this leg after so many minutes, with a checkpoint")
@@ -24,7 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; the run folder of the config is continued where it exists."""
+    """Train, continuing the config's run folder where it exists; or draw a run's metrics."""
+    if args.stage == "plot":
+        if not args.folder:
+            raise ValueError("plot needs a run folder; name it, as in 'earwitness train plot RUN'")
+        from earwitness.train import plots
+
+        print(plots.draw(pathlib.Path(args.folder).expanduser()))
+        return 0
+    if not args.config:
+        raise ValueError(f"{args.stage} needs a config; give one of configs/ with --config FILE")
     overrides = list(args.set)
     if args.resume:
         if not pathlib.Path(args.resume).expanduser().is_dir():
