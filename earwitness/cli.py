@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import earwitness
 
-COMMANDS = ("ask", "doctor", "soundworld", "train", "assemble")
+COMMANDS = ("ask", "doctor", "measure", "ground", "soundworld", "train", "assemble")
 """Each is a module of ``earwitness.commands`` with SUMMARY, EXAMPLES, ``add_arguments`` and ``run``."""
 
 # Module that is missing -> the extra that installs it.
@@ -24,6 +24,7 @@ _EXTRAS = {
     "espeakng_loader": "world",
     "matplotlib": "train",
     "accelerate": "train",
+    "peft": "train",
     "sklearn": "dev",
 }
 
