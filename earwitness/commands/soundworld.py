@@ -12,6 +12,10 @@ EXAMPLES = """examples:
   earwitness soundworld show --suite music --split test --count 12 --out sheet.png"""
 
 
+# As soundworld.ALL_SUITES, which is not imported for a help text.
+SUITES = "music, sound, speech, spoken_math, spoken_logic, hearing, crossed, open_ended or text_tasks"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="write|show", required=True)
@@ -26,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             epilog=f"example:\n  earwitness soundworld {name} --suite music --split test {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument("--suite", required=True, metavar="NAME", help="music, sound or speech")
+        sub.add_argument("--suite", required=True, metavar="NAME", help=f"one of {SUITES}")
         sub.add_argument("--split", default="test", metavar="NAME", help="train, validation, test (default) or heldout")
         sub.add_argument("--index", type=int, default=0, metavar="N", help="the first item (default: 0)")
         sub.add_argument(
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.count < 1:
         raise ValueError(f"--count is {args.count}; it must be 1 or more")
-    soundworld.suite(args.suite)
+    soundworld.sample(args.suite, args.split, args.index)  # a wrong name is told before anything is made
     if args.action == "write":
         return _write(args)
     from earwitness.soundworld import sheet

@@ -23,9 +23,9 @@ def write(
 ) -> pathlib.Path:
     """Write items ``start`` to ``start + count - 1`` and return the path of the manifest.
 
-    ``folder`` gets ``SUITE-SPLIT.jsonl`` and ``audio/ID.wav`` (16 kHz, 16 bit); audio paths in the manifest are
-    relative to it. A clip is on disk before its line, and both appear whole, so an interrupted export continues
-    where it ended and items that are there are not made again. ``report`` is called once an item.
+    ``folder`` gets ``SUITE-SPLIT.jsonl`` and ``audio/ID.wav`` (16 kHz, 16 bit) of items with audio; audio paths in the
+    manifest are relative to it. A clip is on disk before its line, and both appear whole, so an interrupted export
+    continues where it ended and items that are there are not made again. ``report`` is called once an item.
 
     Raises:
         ValueError: the manifest holds something else, or was written by another version of SoundWorld.
@@ -42,9 +42,11 @@ def write(
         clip = pathlib.Path("audio") / f"{identity}.wav"
         if identity not in there or not (folder / clip).exists():
             item = soundworld.sample(suite, split, index)
-            audio.write_wav(folder / clip, soundworld.waveform(item))
+            if item.audio:
+                audio.write_wav(folder / clip, soundworld.waveform(item))
+                item = dataclasses.replace(item, audio=(clip.as_posix(),))
             if identity not in there:
-                line = json.dumps(dataclasses.replace(item, audio=(clip.as_posix(),)).to_json(), ensure_ascii=False)
+                line = json.dumps(item.to_json(), ensure_ascii=False)
                 append_line(manifest, f"{line}\n")
         report()
     return manifest

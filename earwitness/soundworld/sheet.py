@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from earwitness import audio, soundworld
 from earwitness.records import Sample
 from earwitness.soundworld.core import SAMPLE_RATE, Span
@@ -58,6 +60,7 @@ def draw(items: Sequence[Sample], path: str | os.PathLike) -> None:
 
 def _draw_item(cell: Any, item: Sample) -> None:
     wave, spans = soundworld.spans(item)
+    wave = wave if len(wave) else np.zeros(SAMPLE_RATE, np.float32)  # an item without audio is drawn as silence
     seconds = len(wave) / SAMPLE_RATE
     steps = ", ".join(item.tags)
     question = textwrap.fill(item.question, _WRAP)
