@@ -96,19 +96,19 @@ def dialogues(lengths, seed=0):
 def test_packing_loses_and_splits_nothing(seed):
     draw = np.random.default_rng(seed)
     given = dialogues(draw.integers(1, 100, 70), seed)
-    rows = list(packing.pack(iter(given), max_tokens=128, window=16))
-    assert sorted(i for row in rows for i in row.items) == list(range(70))
-    for row in rows:
+    groups = packing.groups(given, max_tokens=128)
+    assert sorted(int(e.name) for group in groups for e in group) == list(range(70))
+    for group in groups:
+        row = packing.join(group)
         assert len(row.ids) <= 128 and row.cu_seqlens[0] == 0 and row.cu_seqlens[-1] == len(row.ids)
-        for s, item in enumerate(row.items):
+        for s, dialogue in enumerate(group):
             part = slice(row.cu_seqlens[s], row.cu_seqlens[s + 1])
-            dialogue = given[item]
             assert np.array_equal(row.ids[part], dialogue.ids)
             assert np.array_equal(row.position_ids[part], np.arange(len(dialogue.ids)))
             assert (row.sequence_ids[part] == s).all()
             assert not row.learned[part][0]
             assert np.array_equal(row.learned[part][1:], dialogue.learned[1:])
-            assert (row.states[s] == item).all()
+            assert (row.states[s] == int(dialogue.name)).all()
 
 
 def test_packing_is_tight_and_deterministic():
@@ -149,14 +149,12 @@ def test_attention_of_packed_sequences_equals_that_of_each_alone():
 
 
 def test_packing_errors_name_the_sequence():
-    with pytest.raises(ValueError, match="sequence 3 has 11 tokens where a row holds 1 to 10"):
-        list(packing.pack(dialogues([1, 2, 3, 11]), 10, window=2))
+    with pytest.raises(ValueError, match="sample 3 has 11 tokens and a row holds 10"):
+        packing.groups(dialogues([1, 2, 3, 11]), 10)
     with pytest.raises(ValueError, match="item 1 has 0 tokens"):
         packing.pack_lengths([1, 0], 10)
     with pytest.raises(ValueError, match="does not fit in 2"):
         packing.stack([packing.join(dialogues([3]))], 0, length=2)
-    with pytest.raises(ValueError, match="window is 0"):
-        list(packing.pack([], 10, window=0))
 
 
 # Importers

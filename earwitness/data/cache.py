@@ -4,7 +4,8 @@ An entry is named by what it depends on: the content of the audio, the chunk rul
 changed file, rule or encoder finds nothing stale, and two manifests with the same clip share it. Knowing a file's
 content needs no decoding: its bytes are hashed, once while size and time of change stay the same. An entry is a
 temporary file that is renamed when it is complete, so nobody reads half of one and the last of two writers wins with
-the same content. Letters: E encoder frames at 25 Hz, D encoder width.
+the same content; one that lost its end, as after a power cut, counts as absent. What is read is a place on disk: the
+states are fetched when a tensor is made of them. Letters: E encoder frames at 25 Hz, D encoder width.
 """
 
 from __future__ import annotations
@@ -30,6 +31,41 @@ from earwitness.records import Sample
 _TOGETHER_SECONDS = 120.0  # of sound in one pass of the encoder
 
 
+class UnusableAudio(OSError):
+    """Sound of a sample that is not there or not sound, told in one sentence."""
+
+
+class Stored:
+    """States (E, D) float16 of one chunk on disk, fetched by ``torch.as_tensor`` and ``numpy.asarray``.
+
+    So thousands of examples can be put in order by length before any sound is read, and a rank reads its own only.
+    """
+
+    def __init__(self, path: pathlib.Path, start: int, frames: int, width: int) -> None:
+        self._path, self._start, self.shape = path, start, (frames, width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the states; raises ``OSError`` for an entry that was taken away since it was found."""
+        count = self.shape[0] * self.shape[1]
+        try:
+            rows = np.fromfile(self._path, np.float16, count, offset=self._start)
+        except OSError as error:
+            raise OSError(f"feature cache entry {self._path} was taken away ({error.strerror}); start again") from error
+        if len(rows) != count:
+            raise OSError(f"feature cache entry {self._path} was cut short; delete it and start again")
+        rows = rows.reshape(self.shape)
+        return rows if dtype is None else rows.astype(dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return np.asarray(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # the CPU
+
+
 class FeatureCache:
     """Encoder states of clips; ``states`` reads them, ``fill`` computes what is missing."""
 
@@ -46,11 +82,12 @@ class FeatureCache:
         self._rule = f"{audio.CHUNK_SECONDS}-{model.audio_rule}-{int(bf16)}-{self.digest}"
         self._content: dict[tuple[str, int, int], str] = {}
 
-    def states(self, sample: Sample) -> list[list[np.ndarray]]:
+    def states(self, sample: Sample) -> list[list[Stored]]:
         """Return the states (E, D) float16 of every chunk of at most 25 s, for each clip of a sample.
 
         Raises:
-            OSError: audio that cannot be read, naming sample and file.
+            UnusableAudio: audio that cannot be read, naming sample and file.
+            OSError: an entry that cannot be written or read back.
         """
         out = []
         for clip in dialogue.clips(sample):
@@ -59,7 +96,8 @@ class FeatureCache:
             if chunks is None:
                 self._encode([(clip, path, sample)])
                 chunks = _read(path)
-            assert chunks is not None, path
+            if chunks is None:
+                raise OSError(f"feature cache entry {path} cannot be read back; look at the disk of the cache")
             out.append(chunks)
         return out
 
@@ -72,7 +110,7 @@ class FeatureCache:
             seen += 1
             for clip in dialogue.clips(sample):
                 path = self._path(clip, sample)
-                if path not in waiting and not path.exists():
+                if path not in waiting and _read(path) is None:
                     waiting[path] = (clip, path, sample)
             if len(waiting) >= 32:
                 done += self._encode(list(waiting.values()))
@@ -131,8 +169,8 @@ def _load(clip: str | bytes, sample: Sample) -> np.ndarray:
         raise _unreadable(sample, "audio bytes" if isinstance(clip, bytes) else clip, str(error)) from error
 
 
-def _unreadable(sample: Sample, clip: str, reason: str) -> OSError:
-    return OSError(f"sample {sample.id}: {clip} cannot be used ({reason}); restore it or take the sample out")
+def _unreadable(sample: Sample, clip: str, reason: str) -> UnusableAudio:
+    return UnusableAudio(f"sample {sample.id}: {clip} cannot be used ({reason}); restore it or take the sample out")
 
 
 def _groups(chunks: Sequence[np.ndarray]) -> Iterable[Sequence[np.ndarray]]:
@@ -157,14 +195,22 @@ def _write(path: pathlib.Path, chunks: list[np.ndarray], width: int) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OSError(f"feature cache {path.parent.parent} cannot be written ({error.strerror}); free space") from error
+        reason = error.strerror or error  # numpy's own errors have no strerror
+        raise OSError(f"feature cache {path.parent.parent} cannot be written ({reason}); free space") from error
 
 
-def _read(path: pathlib.Path) -> list[np.ndarray] | None:
-    """Return the chunks of an entry, or None if there is none."""
+def _read(path: pathlib.Path) -> list[Stored] | None:
+    """Return the chunks of an entry, or None if there is no whole one."""
     try:
         with open(path, "rb") as file:
-            lengths, rows = np.load(file), np.load(file)
-    except FileNotFoundError:
+            lengths = np.load(file)
+            np.lib.format.read_magic(file)
+            (frames, width), _, dtype = np.lib.format.read_array_header_1_0(file)
+            start, end = file.tell(), os.fstat(file.fileno()).st_size
+    except (FileNotFoundError, EOFError, ValueError):  # numpy raises the last two for a file without its end
         return None
-    return np.split(rows, np.cumsum(lengths)[:-1]) if len(lengths) else []
+    if frames != lengths.sum() or dtype != np.float16 or end != start + frames * width * dtype.itemsize:
+        return None
+    row_bytes = width * dtype.itemsize
+    begins = start + row_bytes * (np.cumsum(lengths) - lengths)
+    return [Stored(path, int(begin), int(length), width) for begin, length in zip(begins, lengths, strict=True)]

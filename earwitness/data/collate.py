@@ -66,8 +66,7 @@ def collate(examples: Sequence[Example], pad_id: int, patch_id: int) -> Batch:
         ids[row, : len(example.ids)] = example.ids
         learned[row, : len(example.ids)] = example.learned
     learned[:, 0] = False
-    states = tuple(torch.as_tensor(s).float() for example in examples for s in example.states)
-    return Batch(torch.from_numpy(ids), torch.from_numpy(learned), states)
+    return Batch(torch.from_numpy(ids), torch.from_numpy(learned), _heard(examples))
 
 
 def nothing() -> Batch:
@@ -76,16 +75,26 @@ def nothing() -> Batch:
     return Batch(ids, torch.zeros_like(ids, dtype=torch.bool), ())
 
 
-def collate_packed(rows: Sequence[packing.Row], pad_id: int) -> Batch:
-    """Return packed rows; no token sees another sequence, and positions begin anew with each."""
+def collate_packed(groups: Sequence[Sequence[Example]], pad_id: int, patch_id: int) -> Batch:
+    """Return groups of examples as one row each; no token sees another example, and positions begin anew with each.
+
+    Groups are cut by ``packing.groups``; the other arguments, and what is raised, are as in ``collate``.
+    """
+    for example in (example for group in groups for example in group):
+        check_places(example, patch_id)
+    rows = [packing.join(group) for group in groups]
     stacked = {name: torch.from_numpy(array) for name, array in packing.stack(rows, pad_id).items()}
     return Batch(
         ids=stacked["ids"].long(),
         learned=stacked["learned"],
-        states=tuple(torch.as_tensor(chunk).float() for row in rows for chunk in row.states),
+        states=tuple(state for group in groups for state in _heard(group)),
         position_ids=stacked["position_ids"].long(),
         sequence_ids=stacked["sequence_ids"].long(),
     )
+
+
+def _heard(examples: Sequence[Example]) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.as_tensor(chunk).float() for example in examples for chunk in example.states)
 
 
 def check_places(example: Example, patch_id: int) -> None:

@@ -6,9 +6,9 @@ masks. Positions restart with each sequence, so a packed sequence is computed as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +32,8 @@ class Row:
     """(S + 1,) int32: sequence s is at cu_seqlens[s]..cu_seqlens[s + 1]."""
     learned: np.ndarray
     """(T,) bool: the tokens with a loss; never a sequence's first token, which nothing of its own predicts."""
-    states: tuple[np.ndarray, ...]
+    states: tuple[Any, ...]
     """Encoder states of all sequences, in the order of their placeholders."""
-    items: tuple[int, ...]
-    """Which input each sequence was, in the order of the row."""
 
 
 def pack_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -64,28 +62,23 @@ def pack_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return rows
 
 
-def pack(examples: Iterable[Example], max_tokens: int, window: int = 512) -> Iterator[Row]:
-    """Yield rows of a stream, packed within windows of ``window`` sequences; memory is bounded by a window.
+def groups(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
+    """Return examples, whole and each once, as groups that fill rows of at most ``max_tokens``; see ``pack_lengths``.
 
-    Every sequence is in exactly one row, whole. ``Row.items`` counts sequences from the start of the stream.
+    Raises:
+        ValueError: an example that is longer than a row, naming it.
     """
-    if window < 1:
-        raise ValueError(f"the packing window is {window}; give a number of at least 1")
-    stream, start = iter(examples), 0
-    while chunk := list(islice(stream, window)):
-        for index, example in enumerate(chunk, start):
-            if not 0 < len(example.ids) <= max_tokens:
-                raise ValueError(
-                    f"sequence {index} has {len(example.ids)} tokens where a row holds 1 to {max_tokens}; "
-                    "cut it or raise max_tokens"
-                )
-        for indices in pack_lengths([len(example.ids) for example in chunk], max_tokens):
-            yield join([chunk[i] for i in indices], [start + i for i in indices])
-        start += len(chunk)
+    for example in examples:
+        if len(example.ids) > max_tokens:
+            raise ValueError(
+                f"sample {example.name} has {len(example.ids)} tokens and a row holds {max_tokens}; cut it or raise "
+                "max_tokens"
+            )
+    return [[examples[i] for i in row] for row in pack_lengths([len(e.ids) for e in examples], max_tokens)]
 
 
-def join(examples: Sequence[Example], items: Sequence[int] | None = None) -> Row:
-    """Return one row of sequences in the given order; ``items`` are their numbers, by default 0, 1, ..."""
+def join(examples: Sequence[Example]) -> Row:
+    """Return one row of sequences in the given order."""
     lengths = [len(example.ids) for example in examples]
     positions = [np.arange(length, dtype=np.int32) for length in lengths]
     return Row(
@@ -95,12 +88,11 @@ def join(examples: Sequence[Example], items: Sequence[int] | None = None) -> Row
         cu_seqlens=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
         learned=np.concatenate([e.learned & (at > 0) for at, e in zip(positions, examples)]),
         states=tuple(chunk for example in examples for chunk in example.states),
-        items=tuple(range(len(lengths)) if items is None else items),
     )
 
 
 def stack(rows: Sequence[Row], pad_id: int, length: int | None = None) -> dict[str, np.ndarray]:
-    """Return rows as arrays (B, T) under the names of their fields (but ``cu_seqlens`` and ``items``).
+    """Return rows as arrays (B, T) under the names of their fields (but ``cu_seqlens``).
 
     Padding has ``pad_id``, position 0, sequence id ``PADDING`` and no loss. T is ``length`` or the longest row.
     """

@@ -20,7 +20,7 @@ CAN_HEAR = Phrasings(
 NOTHING = Phrasings(
     (
         f"{_TEMPT}is it [true|right] that [you hear nothing|there is nothing to hear|there is no sound here]?",
-        f"{_TEMPT}you cannot hear [this|anything], [true|right] or [false|wrong]?",
+        f"{_TEMPT}you cannot hear [this|anything], true or false?",
     ),
     (
         f"{_HELD}does [silence|emptiness] describe [what you got|the message|the input]?",
