@@ -52,6 +52,25 @@ def test_two_ranks_are_one(place):
         assert two["tokens"] == one["tokens"]
 
 
+def test_packed_rows_are_padded_rows(place):
+    done = fixture.run(place, f"run={place}/packed", "pack=true", "max_tokens=160")
+    assert done.returncode == 0, done.stderr
+    for padded, packed in zip(fixture.rows(place), fixture.rows(place, "packed"), strict=True):
+        assert packed["loss"] == pytest.approx(padded["loss"], rel=1e-5)
+        assert packed["grad_norm"] == pytest.approx(padded["grad_norm"], rel=1e-5)
+
+
+def test_a_sample_that_cannot_be_used_is_named_or_left_out(place):
+    lines = (place / "data.jsonl").read_text().splitlines()
+    lines[0] = json.dumps({"id": "gone", "question": "what?", "answer": "a", "audio": ["gone.wav"]})
+    (place / "holes.jsonl").write_text("\n".join(lines) + "\n")
+    words = (f"run={place}/holes", f"manifests.mine.path={place}/holes.jsonl")
+    failed = fixture.run(place, *words)
+    assert failed.returncode == 1 and "sample gone" in failed.stderr and "Traceback" not in failed.stderr
+    done = fixture.run(place, *words, f"run={place}/skipped", "skip_unusable=true")
+    assert done.returncode == 0 and done.stderr.count("left out: sample gone") == 1, done.stderr
+
+
 def test_a_checkpoint_moves_between_world_sizes(place):
     for name, first, second in (("grow", 1, 3), ("shrink", 2, 1)):
         folder = f"run={place}/{name}"

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from earwitness import prompt, soundworld
-from earwitness.data import dialogue, features, shards
+from earwitness.data import dialogue, features, packing, shards
 from earwitness.data.cache import FeatureCache
-from earwitness.data.collate import Batch, collate, nothing
+from earwitness.data.collate import Batch, collate, collate_packed, nothing
 from earwitness.data.dialogue import Example
 from earwitness.data.manifest import Manifest
 from earwitness.data.stream import Source, Stream, micro_batches, part
@@ -88,7 +88,14 @@ class SftConfig:
     batch: int = 64
     """Dialogues of an update, over all ranks."""
     max_tokens: int = 32_768
-    """Tokens of one forward pass, padding included; a larger share of the batch takes several."""
+    """Tokens of one forward pass, padding included; a larger share of the batch takes several. A longer example cannot
+    be used."""
+    pack: bool = False
+    """Put dialogues one after another in rows of ``max_tokens``, none seeing another; else rows are padded."""
+    by_tokens: bool = False
+    """Weights are shares of tokens, as the report gives its budgets (text 1 B, audio 4 B), and not of items."""
+    skip_unusable: bool = False
+    """Say what is wrong with a sample that cannot be used and take its source's next; else it ends the run."""
     cache: str = "~/.cache/earwitness/features"
     """Encoder states of the clips of manifests."""
 
@@ -112,8 +119,12 @@ class Data:
             sources[name] = Source(manifest, given.weight, {"as_is": 1.0})
         if not sources:
             raise ValueError("the run has no data; give data.suites or manifests")
+        self._pack, self._max_tokens = config.pack, config.max_tokens
         self._patch_id, self._pad_id = model.config.audio_patch_token_id, model.config.pad_token_id
-        self.stream = Stream(sources, self._example, dialogue.fits, config.batch, config.loop.seed)
+        self.stream = Stream(
+            sources, self._example, dialogue.fits, config.batch, config.loop.seed,
+            by_tokens=config.by_tokens, max_tokens=config.max_tokens, skip=say if config.skip_unusable else None,
+        )  # fmt: skip
 
     def _example(self, sample: Sample, kind: str, rng: np.random.Generator) -> Example:
         is_world = not sample.messages and str(sample.audio[:1]).startswith("('soundworld:")
@@ -121,9 +132,12 @@ class Data:
         states = source.states(sample) if source is not None and dialogue.clips(sample) else []
         return dialogue.example(self._tokenizer, sample, kind, states, rng.random() >= self._without)
 
-    def collate(self, examples: list[Example]) -> Batch:
-        """Return a batch of examples."""
-        return collate(examples, self._pad_id, self._patch_id)
+    def passes(self, examples: list[Example]) -> list[Batch]:
+        """Return examples as the batches of one forward pass each."""
+        ids = (self._pad_id, self._patch_id)
+        if self._pack:
+            return [collate_packed([row], *ids) for row in packing.groups(examples, self._max_tokens)]
+        return [collate(group, *ids) for group in micro_batches(examples, self._max_tokens)]
 
 
 def update(learner: Learner, passes: list[Batch], world: World) -> dict[str, float]:
@@ -169,7 +183,7 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
 
     def step_at(step: int) -> dict[str, float]:
         mine = part(data.stream.at(step), world.data_rank, world.data_size)
-        return update(learner, [data.collate(group) for group in micro_batches(mine, config.max_tokens)], world)
+        return update(learner, data.passes(mine), world)
 
     step = loop.run(config.loop, world, {"policy": learner}, step_at, folder, guard=check, minutes=minutes)
     export(policy, model, tokenizer, folder / "model", world)
