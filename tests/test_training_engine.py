@@ -139,6 +139,18 @@ def test_ppo_on_one_rank_is_ppo_on_two(place):
     assert len(written) == 4 * 5 and {"thinking", "reward", "format", "status"} <= set(written[0])
 
 
+def test_a_prompt_computed_once_is_a_prompt_computed_for_every_reply(place):
+    fixture.write_questions(place)
+    words = ("update.critic_updates=1", "loop.steps=2", "update.max_tokens=400")
+    for name, share in (("apart", "false"), ("shared", "true")):
+        done = fixture.run(place, f"run={place}/{name}", f"update.share_prompts={share}", *words, stage="rlvr")
+        assert done.returncode == 0, done.stderr
+    for a, b in zip(fixture.rows(place, "apart"), fixture.rows(place, "shared"), strict=True):
+        for name in ("critic_loss", "actor_grad_norm", "critic_grad_norm", "actor_entropy", "explained_variance"):
+            assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-6), name
+        assert b["mismatch_logp_diff_max"] < 1e-3
+
+
 _STUCK = """
 import sys, time, torch.distributed as dist
 from earwitness.train import heartbeat

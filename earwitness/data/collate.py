@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def collate(examples: Sequence[Example], pad_id: int, patch_id: int) -> Batch:
         ids[row, : len(example.ids)] = example.ids
         learned[row, : len(example.ids)] = example.learned
     learned[:, 0] = False
-    return Batch(torch.from_numpy(ids), torch.from_numpy(learned), _heard(examples))
+    return Batch(torch.from_numpy(ids), torch.from_numpy(learned), _heard([c for e in examples for c in e.states]))
 
 
 def nothing() -> Batch:
@@ -80,21 +81,29 @@ def collate_packed(groups: Sequence[Sequence[Example]], pad_id: int, patch_id: i
 
     Groups are cut by ``packing.groups``; the other arguments, and what is raised, are as in ``collate``.
     """
+    return _from_rows(groups, [packing.join(group) for group in groups], pad_id, patch_id)
+
+
+def collate_fans(groups: Sequence[Sequence[Example]], pad_id: int, patch_id: int) -> Batch:
+    """Return groups of replies to one prompt each as one row each, with the prompt once; else ``collate_packed``."""
+    return _from_rows(groups, [packing.fan(group) for group in groups], pad_id, patch_id)
+
+
+def _from_rows(groups: Sequence[Sequence[Example]], rows: list[packing.Row], pad_id: int, patch_id: int) -> Batch:
     for example in (example for group in groups for example in group):
         check_places(example, patch_id)
-    rows = [packing.join(group) for group in groups]
     stacked = {name: torch.from_numpy(array) for name, array in packing.stack(rows, pad_id).items()}
     return Batch(
         ids=stacked["ids"].long(),
         learned=stacked["learned"],
-        states=tuple(state for group in groups for state in _heard(group)),
+        states=_heard([state for row in rows for state in row.states]),
         position_ids=stacked["position_ids"].long(),
         sequence_ids=stacked["sequence_ids"].long(),
     )
 
 
-def _heard(examples: Sequence[Example]) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.as_tensor(chunk).float() for example in examples for chunk in example.states)
+def _heard(chunks: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.as_tensor(chunk).float() for chunk in chunks)
 
 
 def check_places(example: Example, patch_id: int) -> None:

@@ -37,6 +37,11 @@ class Example(NamedTuple):
     states: tuple[Any, ...] = ()
     """Encoder states (E, D) of every chunk, in the order of the placeholders."""
 
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.ids)
+
 
 class _Reply(NamedTuple):
     reasoning: str | None

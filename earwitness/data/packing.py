@@ -16,6 +16,8 @@ from earwitness.data.dialogue import Example
 
 PADDING = -1
 """The sequence id of padding."""
+SHARED = -2
+"""The sequence id of a prompt that every sequence of its row continues."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,33 @@ def join(examples: Sequence[Example]) -> Row:
     )
 
 
+def fan(examples: Sequence[Example]) -> Row:
+    """Return replies to one prompt as one row in which the prompt stands once and every reply sees it.
+
+    A reply's first token is predicted at the prompt's last, so that one is repeated before each reply and not shared.
+    """
+    start = int(np.argmax(examples[0].learned)) - 1
+    tails = [
+        Example(e.name, e.ids[start:], e.learned[start:], e.states if number == 0 else ())
+        for number, e in enumerate(examples)
+    ]
+    row = join(tails)
+    return Row(
+        ids=np.concatenate([np.asarray(examples[0].ids[:start], dtype=np.int32), row.ids]),
+        position_ids=np.concatenate([np.arange(start, dtype=np.int32), row.position_ids + start]),
+        sequence_ids=np.concatenate([np.full(start, SHARED, dtype=np.int32), row.sequence_ids]),
+        cu_seqlens=row.cu_seqlens + start,
+        learned=np.concatenate([np.zeros(start, dtype=bool), row.learned]),
+        states=row.states,
+    )
+
+
+def fan_length(examples: Sequence[Example]) -> int:
+    """Return the tokens of ``fan(examples)``."""
+    start = int(np.argmax(examples[0].learned)) - 1
+    return start + sum(len(e.ids) - start for e in examples)
+
+
 def stack(rows: Sequence[Row], pad_id: int, length: int | None = None) -> dict[str, np.ndarray]:
     """Return rows as arrays (B, T) under the names of their fields (but ``cu_seqlens``).
 
@@ -110,9 +139,11 @@ def stack(rows: Sequence[Row], pad_id: int, length: int | None = None) -> dict[s
 def attention_mask(sequence_ids: np.ndarray) -> np.ndarray:
     """Return which token may attend to which: (..., T) ids -> (..., T, T) bool, query by key.
 
-    A token sees its own sequence up to itself. Padding sees itself alone: a softmax over no keys is NaN.
+    A token sees its own sequence up to itself, and the row's shared prompt. Padding sees itself alone: a softmax over
+    no keys is NaN.
     """
     length = sequence_ids.shape[-1]
     same = sequence_ids[..., :, None] == sequence_ids[..., None, :]
+    same |= sequence_ids[..., None, :] == SHARED
     real = sequence_ids[..., :, None] != PADDING
     return (same & real & np.tri(length, dtype=bool)) | np.eye(length, dtype=bool)

@@ -30,7 +30,7 @@ class _Named(Protocol):
     def name(self) -> str: ...
 
     @property
-    def ids(self) -> np.ndarray: ...
+    def length(self) -> int: ...
 
 
 N = TypeVar("N", bound=_Named)
@@ -159,8 +159,8 @@ def part(items: Sequence[T], rank: int, size: int) -> list[T]:
     return list(items[rank::size])
 
 
-def micro_batches(examples: Sequence[N], max_tokens: int) -> list[list[N]]:
-    """Cut a rank's examples (anything with ``ids`` and ``name``) into groups for one pass of the model each.
+def micro_batches(rows: Sequence[N], max_tokens: int) -> list[list[N]]:
+    """Cut a rank's rows (anything with a ``length`` in tokens and a ``name``) into groups for one pass each.
 
     The padded size of a group is at most ``max_tokens``.
 
@@ -168,13 +168,12 @@ def micro_batches(examples: Sequence[N], max_tokens: int) -> list[list[N]]:
         ValueError: an example that is longer, naming it.
     """
     groups: list[list[N]] = []
-    for example in sorted(examples, key=lambda e: len(e.ids)):
-        if len(example.ids) > max_tokens:
+    for row in sorted(rows, key=lambda r: r.length):
+        if row.length > max_tokens:
             raise ValueError(
-                f"sample {example.name} has {len(example.ids)} tokens and a pass holds {max_tokens}; cut it or raise "
-                "max_tokens"
+                f"sample {row.name} has {row.length} tokens and a pass holds {max_tokens}; cut it or raise max_tokens"
             )
-        if not groups or (len(groups[-1]) + 1) * len(example.ids) > max_tokens:
+        if not groups or (len(groups[-1]) + 1) * row.length > max_tokens:
             groups.append([])
-        groups[-1].append(example)
+        groups[-1].append(row)
     return groups

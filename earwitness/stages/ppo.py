@@ -1,18 +1,21 @@
 """The update of PPO with a critic that hears: rollouts in, two trained modules and numbers out (eq. 3, 8; section 4.3).
 
-Letters: B rows, T tokens.
+Letters: B rows, T tokens, R tokens of a reply.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from earwitness.data.collate import Batch, collate, nothing
+from earwitness.data import packing
+from earwitness.data.collate import Batch, collate, collate_fans, nothing
+from earwitness.data.dialogue import Example
 from earwitness.data.stream import micro_batches
 from earwitness.losses import (
     Mismatch,
@@ -52,11 +55,14 @@ class UpdateConfig:
     """Leave replies out that hit the limit; else they are kept with reward 0. Prior: kept."""
     max_tokens: int = 32_768
     """Tokens of one forward pass, padding included."""
+    share_prompts: bool = False
+    """Compute a prompt once for all its replies, in one row. Pays where prompts, with their sound, are long beside the
+    replies; updates are then cut between prompts and not between replies."""
 
 
 @dataclass
 class Turn:
-    """A rollout and what was computed of it, aligned with its example's tokens."""
+    """A rollout and what was computed of it, R values each: one for every token of the reply."""
 
     rollout: Rollout
     values: torch.Tensor = field(default_factory=lambda: torch.empty(0))
@@ -65,14 +71,44 @@ class Turn:
     returns: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
-    def ids(self) -> np.ndarray:
-        """Token ids of prompt and reply."""
-        return self.rollout.example.ids
+    def size(self) -> int:
+        """R."""
+        return len(self.rollout.log_probs)
+
+
+class Row(NamedTuple):
+    """What stands in one row of a batch: replies that share their prompt, or one."""
+
+    turns: list[Turn]
+    length: int
 
     @property
     def name(self) -> str:
         """The sample's id."""
-        return self.rollout.example.name
+        return self.turns[0].rollout.example.name
+
+    @property
+    def examples(self) -> list[Example]:
+        """Prompt and reply of every turn."""
+        return [turn.rollout.example for turn in self.turns]
+
+
+def rows_of(turns: Sequence[Turn], share: bool, max_tokens: int) -> list[Row]:
+    """Return turns as rows of at most ``max_tokens``, where a turn fits in one; with ``share`` by prompt."""
+    if not share:
+        return [Row([turn], turn.rollout.example.length) for turn in turns]
+    rows: list[Row] = []
+    for _, group in itertools.groupby(turns, lambda turn: turn.rollout.number):
+        row = Row([], 0)
+        for turn in group:
+            longer = [*row.turns, turn]
+            length = packing.fan_length([t.rollout.example for t in longer])
+            if row.turns and length > max_tokens:
+                rows.append(row)
+                longer, length = [turn], turn.rollout.example.length
+            row = Row(longer, length)
+        rows.append(row)
+    return rows
 
 
 class Trainer:
@@ -106,12 +142,19 @@ class Trainer:
         )
 
     def _passes(self, turns: Sequence[Turn]) -> Iterator[tuple[list[Turn], Batch]]:
-        """Yield (turns, their batch) of every pass; as many on every rank, the surplus without turns."""
-        groups = micro_batches(turns, self.config.max_tokens)
+        """Yield (turns, their batch) of every pass; as many on every rank, the surplus without turns.
+
+        The learned tokens of a batch, row by row, are the tokens of its turns' replies, one after another.
+        """
+        share, max_tokens = self.config.share_prompts, self.config.max_tokens
+        groups = micro_batches(rows_of(turns, share, max_tokens), max_tokens)
         for number in range(int(self.world.max(torch.tensor(len(groups))))):
-            group = groups[number] if number < len(groups) else []
-            batch = collate([t.rollout.example for t in group], *self._ids) if group else nothing()
-            yield group, batch.to(self.world.device)
+            rows = groups[number] if number < len(groups) else []
+            if share and rows:
+                batch = collate_fans([row.examples for row in rows], *self._ids)
+            else:
+                batch = collate([row.examples[0] for row in rows], *self._ids) if rows else nothing()
+            yield [turn for row in rows for turn in row.turns], batch.to(self.world.device)
 
     @torch.no_grad()
     def _score(self, turns: Sequence[Turn]) -> Mismatch:
@@ -122,11 +165,12 @@ class Trainer:
                 values_BT = self.critic.module(batch)
             with self.actor.autocast():
                 old_BT = self.actor.module(batch).log_probs_BT
-            for row, turn in enumerate(group):
-                turn.values, turn.old = values_BT[row, : len(turn.ids)].cpu(), old_BT[row, : len(turn.ids)].cpu()
-                said = torch.from_numpy(turn.rollout.log_probs)
-                ours = turn.old[turn.rollout.example.learned]
-                parts.append(rollout_mismatch(said[None], ours[None], torch.ones_like(said, dtype=torch.bool)[None]))
+            sizes = [turn.size for turn in group]
+            found = (x_BT[batch.learned].cpu().split(sizes) for x_BT in (values_BT, old_BT) if sizes)
+            for turn, values, old in zip(group, *found):
+                turn.values, turn.old = values, old
+                said = torch.from_numpy(turn.rollout.log_probs)[None]
+                parts.append(rollout_mismatch(said, old[None], torch.ones_like(said, dtype=torch.bool)))
         if not parts:
             return Mismatch(torch.zeros(7, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
         return Mismatch(sum(p.sums for p in parts), torch.stack([p.maxima for p in parts]).amax(0))  # type: ignore[arg-type]
@@ -135,15 +179,15 @@ class Trainer:
         """Fill in advantages, whitened over all ranks, and returns."""
         total = torch.zeros(3, dtype=torch.float64)
         for turn in turns:
-            mask = torch.from_numpy(turn.rollout.example.learned)[None]
+            mask = torch.ones(1, turn.size, dtype=torch.bool)
             rewards = terminal_rewards(torch.tensor([turn.rollout.reward.total]), mask)
             found = gae(rewards, turn.values[None], mask, self.config.gamma, self.config.lam)
             turn.advantages, turn.returns = found.advantages_BT[0], found.returns_BT[0]
             total += moments(found.advantages_BT, mask)
         mean, variance = mean_and_variance(self.world.sum(total))
         for turn in turns:
-            mask = torch.from_numpy(turn.rollout.example.learned)
-            turn.advantages = whiten(turn.advantages[None], mask[None], mean, variance)[0]
+            mask = torch.ones(1, turn.size, dtype=torch.bool)
+            turn.advantages = whiten(turn.advantages[None], mask, mean, variance)[0]
 
     def _learn(
         self,
@@ -157,8 +201,8 @@ class Trainer:
         """Make ``updates`` updates, each on its part of the turns; return means over tokens and updates."""
         sums, norms = torch.zeros(len(names), dtype=torch.float64), []
         for number in range(updates):
-            mine = turns[number::updates]
-            tokens = self.world.sum(torch.tensor(sum(int(t.rollout.example.learned.sum()) for t in mine)))
+            mine = self._share(turns, number, updates)
+            tokens = self.world.sum(torch.tensor(sum(turn.size for turn in mine)))
             passes = list(self._passes(mine))
             for position, (group, batch) in enumerate(passes):
                 loss, parts = loss_of(group, batch)
@@ -170,10 +214,17 @@ class Trainer:
             f"{name}_grad_norm": float(np.mean(norms))
         }
 
+    def _share(self, turns: Sequence[Turn], number: int, updates: int) -> list[Turn]:
+        """Return the turns of update ``number``: every ``updates``-th, counting prompts where these are shared."""
+        if not self.config.share_prompts:
+            return list(turns[number::updates])
+        groups = [list(group) for _, group in itertools.groupby(turns, lambda turn: turn.rollout.number)]
+        return [turn for group in groups[number::updates] for turn in group]
+
     def _actor_loss(self, group: list[Turn], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with self.actor.autocast():
             scores = self.actor.module(batch, entropy=True)
-        old_BT, advantages_BT = (_rows(group, name, batch) for name in ("old", "advantages"))
+        old_BT, advantages_BT = (_spread(group, name, batch) for name in ("old", "advantages"))
         # On fresh data the policy is its own past: the ratio is exactly 1, whatever the batch's shape did to rounding.
         if self.config.actor_updates == 1:
             old_BT = scores.log_probs_BT.detach()
@@ -185,7 +236,7 @@ class Trainer:
     def _critic_loss(self, group: list[Turn], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with self.critic.autocast():
             values_BT = self.critic.module(batch)
-        old_BT, returns_BT = (_rows(group, name, batch) for name in ("values", "returns"))
+        old_BT, returns_BT = (_spread(group, name, batch) for name in ("values", "returns"))
         out = value_loss(values_BT, old_BT, returns_BT, batch.learned, self.config.value_clip)
         return out.loss, torch.stack([out.loss.detach().double(), out.clipped.double()])
 
@@ -217,7 +268,7 @@ class Trainer:
         """Return the share of the returns' variance that the values explain."""
         total = torch.zeros(2, 3, dtype=torch.float64)
         for turn in turns:
-            mask = torch.from_numpy(turn.rollout.example.learned)[None]
+            mask = torch.ones(1, turn.size, dtype=torch.bool)
             total += torch.stack([moments((turn.returns - turn.values)[None], mask), moments(turn.returns[None], mask)])
         whole = self.world.sum(total)
         (_, left), (_, variance) = mean_and_variance(whole[0]), mean_and_variance(whole[1])
@@ -228,10 +279,9 @@ _ACTOR = ("loss", "clip_fraction", "kl", "entropy")
 _CRITIC = ("loss", "clip_fraction")
 
 
-def _rows(group: list[Turn], name: str, batch: Batch) -> torch.Tensor:
-    """Return a quantity of turns as rows (B, T) of their batch."""
-    out: Any = torch.zeros(batch.ids.shape)
-    for row, turn in enumerate(group):
-        values = getattr(turn, name)
-        out[row, : len(values)] = values
-    return out.to(batch.ids.device)
+def _spread(group: list[Turn], name: str, batch: Batch) -> torch.Tensor:
+    """Return a quantity of turns at the learned tokens (B, T) of their batch."""
+    out = torch.zeros(batch.ids.shape, device=batch.ids.device)
+    if group:
+        out[batch.learned] = torch.cat([getattr(turn, name) for turn in group]).to(out)
+    return out

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from earwitness.data import packing
 from earwitness.data.collate import Batch
 from earwitness.losses import TokenScores, token_log_probs
 from earwitness.model.adaptor import audio_tokens
@@ -112,8 +113,9 @@ class Critic(Listener):
 
 
 def _packed_mask(sequence_ids_BT: torch.Tensor) -> torch.Tensor:
-    """Return which token may see which, (B, 1, T, T) bool: its own sequence up to itself; padding sees itself."""
+    """Return which token may see which, (B, 1, T, T) bool: its own sequence up to itself, and a shared prompt."""
     T = sequence_ids_BT.shape[1]
     same_BTT = sequence_ids_BT[:, :, None] == sequence_ids_BT[:, None, :]
+    same_BTT |= sequence_ids_BT[:, None, :] == packing.SHARED
     causal_TT = torch.ones(T, T, dtype=torch.bool, device=sequence_ids_BT.device).tril()
     return (same_BTT & causal_TT)[:, None]

@@ -34,6 +34,8 @@ class Prompt:
 class Rollout:
     """One sampled reply."""
 
+    number: int
+    """Of its prompt."""
     sample: Sample
     reply: Reply
     reward: Reward
@@ -78,4 +80,4 @@ def _rollout(prompt: Prompt, reply: Reply, reward: Callable[[Reply, Sample], Rew
     chunks = tuple(chunk for clip in prompt.states for chunk in clip)
     example = Example(prompt.sample.id, ids, np.arange(len(ids)) >= len(prompt.ids), chunks)
     log_probs = np.array(reply.logprobs, dtype=np.float32)
-    return Rollout(prompt.sample, reply, reward(reply, prompt.sample), example, log_probs)
+    return Rollout(prompt.number, prompt.sample, reply, reward(reply, prompt.sample), example, log_probs)
