@@ -5,7 +5,8 @@
     python evidence/run.py parity --reduced     a small form, as in the tests; writes nothing
 
 A row is a file with ``run(reduced, folder) -> {"figures": {...}, "holds": {name: bool}}``. ``folder`` keeps what an
-interrupted row has measured; it belongs to one state of the package, so old answers never enter a new figure.
+interrupted row has measured; it belongs to one state of the package, so old answers never enter a new figure. A row
+about training says ``TRAINS = True``: then the training code is part of that state.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Sequence
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ROWS = ROOT / "evidence" / "rows"
+HERE = ROOT / "evidence"
+ROWS = HERE / "rows"
 RESULTS = ROOT / "docs" / "evidence"
 # What answers no question and measures nothing; a change here keeps what an interrupted row has.
-_NOT_MEASURED = ("commands", "cli.py", "stages", "train")
-
-Row = Callable[[bool, pathlib.Path], dict[str, Any]]
+_NOT_MEASURED = ("commands", "cli.py")
+_TRAINING = ("stages", "train", "losses", "data")
 
 
 def row_names() -> list[str]:
@@ -38,27 +40,29 @@ def row_names() -> list[str]:
     return sorted(path.stem for path in ROWS.glob("*.py") if not path.stem.startswith("_"))
 
 
-def load_row(name: str) -> Row:
-    """Return the ``run`` function of a row; ``ValueError`` if there is none of that name."""
+def load_row(name: str) -> types.ModuleType:
+    """Return a row's module; ``ValueError`` if there is none of that name."""
     if name not in row_names():
         raise ValueError(f"there is no evidence row {name!r}; there are {', '.join(row_names())}")
     spec = importlib.util.spec_from_file_location(f"evidence_{name}", ROWS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))  # rows share ``training_runs``
     spec.loader.exec_module(module)
-    return module.run
+    return module
 
 
 def measure(name: str, reduced: bool = False, fresh: bool = False) -> dict[str, Any]:
     """Run a row and return its record; in full it is also written to ``docs/evidence``."""
     row = load_row(name)
-    folder = _resume_folder(name, reduced)
+    folder = _resume_folder(name, reduced, getattr(row, "TRAINS", False))
     if fresh and folder.exists():
         folder.rename(folder.with_name(f"{folder.name}.{int(time.time())}"))
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.time()
-    result = row(reduced, folder)
+    result = row.run(reduced, folder)
     holds = {key: bool(value) for key, value in result.get("holds", {}).items()}
     record = {
         "row": name,
@@ -98,19 +102,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _resume_folder(name: str, reduced: bool) -> pathlib.Path:
+def _resume_folder(name: str, reduced: bool, trains: bool) -> pathlib.Path:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     form = "reduced" if reduced else "full"
-    return cache / "earwitness" / "evidence" / f"{name}-{form}-{_state(ROWS / f'{name}.py')}"
+    return cache / "earwitness" / "evidence" / f"{name}-{form}-{_state(ROWS / f'{name}.py', trains)}"
 
 
-def _state(row: pathlib.Path) -> str:
+def _state(row: pathlib.Path, trains: bool) -> str:
     """Return a hash of the row and of the package, weights included, as far as they decide a figure."""
+    left_out = _NOT_MEASURED if trains else (*_NOT_MEASURED, *_TRAINING)
     package = ROOT / "earwitness"
     digest = hashlib.sha256(row.read_bytes())
     for path in sorted(package.rglob("*")):
         inside = path.relative_to(package)
-        if path.is_file() and inside.parts[0] not in _NOT_MEASURED and "__pycache__" not in inside.parts:
+        if path.is_file() and inside.parts[0] not in left_out and "__pycache__" not in inside.parts:
             digest.update(f"{inside.as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -85,8 +85,9 @@ def _pair_chain(facts: Facts, params: Params) -> str:
     text = f"I look for {params['relation']} of {params['x']} and {params['y']}. {text}"
     a, b = (facts["events"][params[p] - 1][shown] for p in "ij")
     relation, other = params["relation"], _OPPOSITES[params["relation"]]
-    second = relation if _pair(facts, params) == params["y"] else other
-    said = f"The {params['x']} note is {a} and the {params['y']} note is {b}, {second}."
+    signs = (other, relation) if _pair(facts, params) == params["y"] else (relation, other)
+    said = f"The {params['x']} note is {a} and the {params['y']} note is {b}."
+    said += f" So the {params['x']} is {signs[0]} and the {params['y']} is {signs[1]}."
     return f"{text} {said} The {relation} one is the {_pair(facts, params)}."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from earwitness.soundworld.core import Facts, Params, Rng
-from earwitness.soundworld.music_facts import LOWEST, NUM_PITCHES
+from earwitness.soundworld.music_facts import LOWEST, NUM_PITCHES, name_of
 from earwitness.soundworld.music_facts import propose as propose_notes
 from earwitness.soundworld.music_synth import TIMBRES
 from earwitness.soundworld.sequence import Row, pick, scan, shuffled
@@ -69,10 +69,17 @@ def interval(facts: Facts, params: Params) -> str | None:
     return next((name for name, sizes in INTERVALS.items() if _gap(facts) in sizes), None)
 
 
+def _walk(low: dict[str, Any], high: dict[str, Any]) -> str:
+    """Return the semitone steps from one note up to another, counted: 'From A3 up: A#3 1, B3 2, that is 2'."""
+    steps = [f"{name_of(midi)} {i}" for i, midi in enumerate(range(low["midi"] + 1, high["midi"] + 1), 1)]
+    return f"From {low['note']} up to {high['note']}: {', '.join(steps)}. That is {len(steps)}"
+
+
 def interval_chain(facts: Facts, params: Params) -> str:
     """Return the chain to the interval."""
-    a, b = (e["note"] for e in facts["events"])
-    return f"{hear_pitch(facts)} From {a} to {b} is {_gap(facts)} semitones, a {interval(facts, params)}."
+    low, high = sorted(facts["events"], key=lambda e: e["midi"])
+    name = interval(facts, params)
+    return f"{hear_pitch(facts)} {_walk(low, high)}, {'an' if name == 'octave' else 'a'} {name}."
 
 
 def mode(facts: Facts, params: Params) -> str | None:
@@ -85,10 +92,9 @@ def mode(facts: Facts, params: Params) -> str | None:
 def mode_chain(facts: Facts, params: Params) -> str:
     """Return the chain to the mode."""
     low, middle, _ = sorted(facts["events"], key=lambda e: e["midi"])
-    gap = middle["midi"] - low["midi"]
-    mode = "major" if gap == 4 else "minor"
-    text = f"{hear_pitch(facts)} The lowest is {low['note']}, the middle {middle['note']}: {gap} semitones"
-    return f"{text}, so the chord is {mode}."
+    mode = "major" if middle["midi"] - low["midi"] == 4 else "minor"
+    text = f"{hear_pitch(facts)} The lowest is {low['note']}, the middle {middle['note']}."
+    return f"{text} {_walk(low, middle)}, so the chord is {mode}."
 
 
 # Time

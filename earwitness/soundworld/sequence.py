@@ -80,9 +80,9 @@ def tally(positions: list[int], wanted: str) -> Callable[[int], str]:
     return lambda i: f"is {wanted} {positions.index(i) + 1}" if i in positions else f"not {wanted}"
 
 
-def score(sides: dict[str, list[int]], otherwise: str | None = None) -> Callable[[int], str]:
+def score(sides: dict[str, list[int]]) -> Callable[[int], str]:
     """Return remarks that count several sides, name -> positions: 'is bell 1', 'is dog 1', 'not bell dog'."""
-    none = f"not {' '.join(sides)}" if otherwise is None else otherwise
+    none = f"not {' '.join(sides)}"
 
     def note(i: int) -> str:
         return next((f"is {name} {at.index(i) + 1}" for name, at in sides.items() if i in at), none)
@@ -90,9 +90,19 @@ def score(sides: dict[str, list[int]], otherwise: str | None = None) -> Callable
     return note
 
 
-def compared(x: str, a: int, y: str, b: int) -> str:
-    """Return the relation of two counts in words."""
-    return f"{x} {a} {'equals' if a == b else 'is more than' if a > b else 'is less than'} {y} {b}."
+def counted(facts: Facts, say: Callable[[dict[str, Any]], str], positions: list[int], wanted: str, what: str) -> str:
+    """Return the chain that counts the events at these positions: 'I look for bell. ... The number of bells is 2.'."""
+    return f"{scan(facts, say, tally(positions, wanted), wanted)} The number of {what} is {len(positions)}."
+
+
+def compared(first: tuple[str, str, int], second: tuple[str, str, int]) -> str:
+    """Return the chain that compares two counts, each (name, the chain that counts, the count).
+
+    Each side is counted on its own: two counts kept side by side in one pass are mixed up by a small model.
+    """
+    (x, count_x, a), (y, count_y, b) = first, second
+    relation = "equals" if a == b else "is more than" if a > b else "is less than"
+    return f"I compare {x} with {y}. {count_x} {count_y} {x} {a} {relation} {y} {b}."
 
 
 def make(name: str, steps: int, words: Phrasings, draw: Any, answer: Any, chain: Any, **more: Any) -> QuestionType:
@@ -203,8 +213,8 @@ class Row:
 
         def chain(facts: Facts, params: Params) -> str:
             wanted = " ".join(params["filters"].values())
-            text = scan(facts, self.say(*names), tally(found(facts, params["filters"]), wanted), wanted)
-            return f"{text} The number of {wanted} {self.noun}s is {answer(facts, params)}."
+            positions = found(facts, params["filters"])
+            return counted(facts, self.say(*names), positions, wanted, f"{wanted} {self.noun}s")
 
         return make("count_" + "_".join(names), steps, words, draw, answer, chain, **more)
 
@@ -232,11 +242,14 @@ class Row:
             return None if a == b == 0 else "equal" if a == b else params["names"][int(b > a)]
 
         def chain(facts: Facts, params: Params) -> str:
-            a, b = numbers(facts, params)
-            x, y = params["names"]
-            sides = {name: found(facts, side) for name, side in zip(params["names"], params["sides"])}
-            text = scan(facts, self.say(*params["sides"][0]), score(sides), f"{x} against {y}")
-            return f"{text} {compared(x, a, y, b)}"
+            say = self.say(*params["sides"][0])
+
+            def count(name: str, side: dict[str, str]) -> tuple[str, str, int]:
+                at = found(facts, side)
+                return name, counted(facts, say, at, name, f"{name} {self.noun}s"), len(at)
+
+            first, second = map(count, params["names"], params["sides"])
+            return compared(first, second)
 
         return make("more_of_levels" if levels else "more_of", 3, words, draw, answer, chain, **more)
 

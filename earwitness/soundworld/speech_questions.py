@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from earwitness.soundworld.core import Facts, Params, QuestionType, Rng
-from earwitness.soundworld.sequence import compared, scan, score, tally, told
+from earwitness.soundworld.sequence import compared, counted, scan, tally, told
 from earwitness.soundworld.speech_draws import (
     draw_after,
     draw_after_loud,
@@ -156,9 +156,8 @@ def _kth_chain(facts: Facts, params: Params, attribute: str) -> str:
 def _count_chain(facts: Facts, params: Params) -> str:
     filters = params["filters"]
     positions = pick_events(facts, **filters)
-    n = len(positions)
-    text = scan(facts, _say(*filters), tally(positions, _goal(filters)), _goal(filters))
-    return f"{text} The number of {_wanted(filters)} is {n}. So the answer is {n}."
+    text = counted(facts, _say(*filters), positions, _goal(filters), _wanted(filters))
+    return f"{text} So the answer is {len(positions)}."
 
 
 def _length_chain(facts: Facts, params: Params) -> str:
@@ -167,14 +166,12 @@ def _length_chain(facts: Facts, params: Params) -> str:
 
 
 def _compare_chain(facts: Facts, params: Params) -> str:
-    x, y = params["names"]
-    a, b = _compared(facts, params)
-    sides = {name: pick_events(facts, **side) for name, side in zip(params["names"], params["sides"])}
-    goal, note = f"{x} against {y}", score(sides)
-    if "plural" in params:
-        goal, note = f"{params['plural']} of {goal}", score(sides, f"not {params['plural']}")
-    text = scan(facts, _say(*params["sides"][0]), note, goal)
-    return f"{text} {compared(x, a, y, b)} So the answer is {_compare_answer(facts, params)}."
+    def count(name: str, side: dict[str, str]) -> tuple[str, str, int]:
+        at = pick_events(facts, **side)
+        return name, counted(facts, _say(*side), at, _goal(side), _wanted(side)), len(at)
+
+    first, second = map(count, params["names"], params["sides"])
+    return f"{compared(first, second)} So the answer is {_compare_answer(facts, params)}."
 
 
 def _after_chain(facts: Facts, params: Params) -> str:
@@ -234,10 +231,10 @@ def _background_chain(facts: Facts, params: Params) -> str:
 def _turns_chain(facts: Facts, params: Params) -> str:
     a, b = facts["events"]
     if params["asked"] == "speakers":
-        same = a["speaker"] == b["speaker"]
-        judged = "the same voice, so one" if same else "another voice, so two"
-        text = f"The first turn is by the {a['speaker']} and the second by the {b['speaker']}: {judged}."
-        return f"{text} So the answer is {'one' if same else 'two'}."
+        heard = {a["speaker"], b["speaker"]}
+        text = f"The first turn is by the {a['speaker']} and the second by the {b['speaker']}."
+        text += "".join(f" A {who} speaks." if who in heard else f" No {who} speaks." for who in ("man", "woman"))
+        return f"{text} So the answer is {'one' if len(heard) == 1 else 'two'}."
     ends = [f"the {e['speaker']} goes {'up' if e['intonation'] == 'rising' else 'down'} at the end" for e in (a, b)]
     return f"First {ends[0]}, then {ends[1]}. Going up is a question. So the answer is {_asker(facts, params)}."
 

@@ -73,8 +73,9 @@ def published(config: StartConfig) -> tuple[Any, AudioReasoner]:
     """Return (tokenizer, model in float32) of a published layout."""
     from transformers import AutoTokenizer
 
-    model = AudioReasoner.from_pretrained(config.model, dtype=torch.float32)
-    return AutoTokenizer.from_pretrained(config.model), freeze(model)
+    name = os.path.expanduser(config.model)
+    model = AudioReasoner.from_pretrained(name, dtype=torch.float32)
+    return AutoTokenizer.from_pretrained(name), freeze(model)
 
 
 def freeze(model: AudioReasoner) -> AudioReasoner:

@@ -38,7 +38,7 @@ class Metrics:
         self._window = []
         if self._file is None:
             return
-        self._file.write(json.dumps({"step": step, **{n: float(f"{v:.6g}") for n, v in means.items()}}) + "\n")
+        self._file.write(json.dumps({"step": step, **{n: float(f"{v:.9g}") for n, v in means.items()}}) + "\n")
         self._file.flush()
         if self._writer:
             for name, value in means.items():

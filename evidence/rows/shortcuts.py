@@ -18,7 +18,7 @@ def run(reduced: bool, folder: pathlib.Path) -> dict[str, Any]:
     del folder
     train_count, test_count = (600, 300) if reduced else (6000, 3000)
     figures: dict[str, Any] = {}
-    holds = {}
+    holds: dict[str, bool] = {}
     for name in soundworld.SUITES:
         train = [soundworld.sample(name, "train", i) for i in range(train_count)]
         test = [soundworld.sample(name, "test", i) for i in range(test_count)]
