@@ -14,8 +14,11 @@ from collections.abc import Sequence
 
 import earwitness
 
-COMMANDS = ("ask", "doctor", "measure", "ground", "soundworld", "train", "assemble")
+COMMANDS = ("ask", "doctor", "measure", "ground", "soundworld", "train", "plan", "assemble", "eval", "score")
 """Each is a module of ``earwitness.commands`` with SUMMARY, EXAMPLES, ``add_arguments`` and ``run``."""
+
+# Command -> its module, where a builtin has the command's name.
+_MODULES = {"eval": "evaluate"}
 
 # Module that is missing -> the extra that installs it.
 _EXTRAS = {
@@ -74,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show warnings and, on failure, the traceback")
     for name in COMMANDS:
-        module = importlib.import_module(f"earwitness.commands.{name}")
+        module = importlib.import_module(f"earwitness.commands.{_MODULES.get(name, name)}")
         sub = commands.add_parser(
             name,
             help=module.SUMMARY,

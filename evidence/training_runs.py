@@ -64,22 +64,22 @@ def config(folder: pathlib.Path, stage: str, steps: int, lr: float) -> None:
 
 def start(folder: pathlib.Path, stage: str, *overrides: str, ranks: int = 1) -> subprocess.Popen[str]:
     """Start a stage as a user does, one thread a rank."""
-    alone = [sys.executable, "-m"]
-    launch = [*alone, "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
-    words = ["earwitness.cli", "train", stage, "--config", str(folder / f"{stage}.yaml")]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    words = ["-m", "earwitness", "train", stage, "--config", str(folder / f"{stage}.yaml")]
     given = [word for o in overrides for word in ([o] if o.startswith("--") else ["--set", o])]
     return subprocess.Popen(
-        [*(alone if ranks == 1 else launch), *words, *given],
+        [sys.executable, *launch, *words, *given],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def run(folder: pathlib.Path, stage: str, *overrides: str, ranks: int = 1) -> None:
-    """Run a stage to its end; ``RuntimeError`` with what it said if it failed."""
+def run(folder: pathlib.Path, stage: str, *overrides: str, ranks: int = 1) -> str:
+    """Run a stage to its end and return what it said; ``RuntimeError`` with that if it failed."""
     process = start(folder, stage, *overrides, ranks=ranks)
     said = process.communicate()[1]
     if process.returncode:
         raise RuntimeError(f"{stage} ended with {process.returncode}: {said[-2000:]}")
+    return said
 
 
 def final_state(run_folder: pathlib.Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ ORDER = (
     "realtime",
     "commands",
     "cli",
+    "__main__",
 )
 # Needed only by commands, never at import time of the packages below them.
 HEAVY = ("torch", "transformers", "numpy", "soundfile", "av", "rich", "matplotlib")

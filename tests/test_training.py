@@ -207,9 +207,9 @@ def test_every_shipped_config_is_read():
     from earwitness.stages import pretrain, sft
 
     assert configs.load(pretrain.PretrainConfig, "configs/tiny-pretrain.yaml").loop.steps > 0
-    thinking = configs.load(sft.SftConfig, "configs/tiny-sft.yaml")
+    legs = [configs.load(sft.SftConfig, f"configs/tiny-sft{n}.yaml") for n in ("", "-2", "-3")]
     control = configs.load(sft.SftConfig, "configs/tiny-direct.yaml")
-    assert control.mixture.think == 0 and control.loop.steps == thinking.loop.steps
+    assert control.mixture.think == 0 and control.loop.steps == sum(leg.loop.steps for leg in legs)
 
 
 class _Words:

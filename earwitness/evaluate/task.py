@@ -15,30 +15,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from earwitness import prompt, rewards
+from earwitness import rewards
 from earwitness.evaluate.statistics import wilson
-from earwitness.prompt.content import Message, report_choices
+from earwitness.prompt import Message, report_choices, user_message
 from earwitness.records import Sample
 from earwitness.rewards.extraction import after_chain
 
 Score = bool | float | None
 """Right or wrong, a score, or None where the item is left out."""
 
-REMARKS = ("unparsed", "ambiguous", "truncated", "empty", "missing", "error", "unjudged", "bad_item")
+UNFINISHED = ("degenerate", "foreign", "tool_call", "cancelled")
+"""Statuses of replies that are not read: a loop, a foreign turn, a call, a reply that was stopped."""
+REMARKS = ("unparsed", "ambiguous", "truncated", "empty", "missing", "error", *UNFINISHED, "unjudged", "bad_item")
 """Rules that say why no answer was scored; each is counted beside the score."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A benchmark's published files, read."""
+    """A benchmark's published files, read; ``Problems`` collects what is wrong with them."""
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     version: str
     """The name of the release, ``unknown`` where the hash is of none that is known."""
     sha256: str
     """Of the data file."""
     problems: tuple[str, ...] = ()
     """One sentence for each thing that is wrong with the data."""
+    files: tuple[pathlib.Path, ...] = ()
+    """Where the samples were read, an item of a file a sample; none where they are made."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Decision:
     """The rule that fired, as in ``rewards.Verdict``, or one of ``REMARKS``."""
     said: str = ""
     """What was taken as the answer."""
+    judged: Score = None
+    """The judge's score, where a benchmark has one beside or instead of its rules."""
 
 
 class Task(abc.ABC):
@@ -76,6 +82,10 @@ class Task(abc.ABC):
     """Names that ``messages`` takes: as in Step-Audio-R1's examples, and as in the benchmark's own code."""
     groups: ClassVar[Mapping[str, Callable[[Sample], str]]] = {}
     """Published sub-scores: name of the grouping -> the group of a sample; ``""`` puts it in none."""
+    submission: ClassVar[tuple[str, str]] = ("", "")
+    """The fields of the authors' format for the model's text and chain; ``""`` where there is none."""
+    judge: ClassVar[Mapping[str, Any]] = {}
+    """The authors' judge and how they sample it: ``model``, ``temperature`` and so on; empty where there is none."""
 
     @abc.abstractmethod
     def load(self, data: pathlib.Path) -> Dataset:
@@ -87,16 +97,16 @@ class Task(abc.ABC):
 
     def robust(self, sample: Sample, output: str) -> rewards.Verdict:
         """Decide on a non-empty, finished output; ``ValueError`` where the sample cannot be scored."""
-        return rewards.verify(sample, without_html(output))
+        return rewards.verify(sample, readable(output))
 
-    def messages(self, sample: Sample, prompt_name: str = "report") -> list[Message]:
+    def messages(self, sample: Sample, prompt: str = "report") -> list[Message]:
         """Return the conversation to send."""
-        return [prompt.content.user_message(self.text(sample, prompt_name), sample.audio)]
+        return [user_message(self.text(sample, prompt), sample.audio)]
 
-    def text(self, sample: Sample, prompt_name: str = "report") -> str:
+    def text(self, sample: Sample, prompt: str = "report") -> str:
         """Return the text of the question under one of ``prompts``."""
-        if prompt_name not in self.prompts:
-            raise ValueError(f"{self.id} has no prompt {prompt_name!r}; choose one of {', '.join(self.prompts)}")
+        if prompt not in self.prompts:
+            raise ValueError(f"{self.id} has no prompt {prompt!r}; choose one of {', '.join(self.prompts)}")
         return report_choices(sample.question, sample.choices) if sample.choices else sample.question
 
     def judge_messages(self, prediction: Prediction) -> list[list[Message]]:
@@ -104,7 +114,7 @@ class Task(abc.ABC):
         return []
 
     def judged(self, prediction: Prediction) -> Score:
-        """Return the score from ``prediction.judged``; None where the replies hold none or there are none."""
+        """Return the score from ``prediction.judged``; None where the replies hold no valid one or there are none."""
         return None
 
     def officials(self, predictions: Sequence[Prediction]) -> list[Score]:
@@ -126,22 +136,32 @@ def decide(task: Task, predictions: Sequence[Prediction]) -> list[Decision]:
 
 
 def _decide(task: Task, p: Prediction, official: Score) -> Decision:
-    if p.status == "error":
-        return Decision(official, False, "error")
-    if p.output is None:
-        return Decision(official, False, "missing")
-    if p.status == "truncated" or (p.output.strip() and after_chain(p.output) is None):
-        return Decision(official, False, "truncated")
-    if not p.output.strip():
-        return Decision(official, False, "empty")
-    if task.judge_messages(p):
-        score = task.judged(p)
-        return Decision(score, score, "unjudged" if score is None else "judge")
+    judged = task.judged(p)
+    if p.sample.answer_type == "open" and official is None:
+        official = judged
+    rule = _no_answer(p)
+    if rule:
+        return Decision(official, False, rule, judged=judged)
+    if p.sample.answer_type == "open":
+        return Decision(official, judged, "unjudged" if judged is None else "judge", judged=judged)
     try:
-        verdict = task.robust(p.sample, p.output)
+        verdict = task.robust(p.sample, p.output or "")
     except ValueError as error:
-        return Decision(official, None, "bad_item", str(error))
-    return Decision(official, verdict.right, verdict.rule, verdict.said[:200])
+        return Decision(official, None, "bad_item", str(error), judged)
+    return Decision(official, verdict.right, verdict.rule, verdict.said[:200], judged)
+
+
+def _no_answer(p: Prediction) -> str:
+    """Return the remark that says why there is no answer to look at; empty where there is one."""
+    if p.status == "error":
+        return "error"
+    if p.output is None:
+        return "missing"
+    if p.status in UNFINISHED:
+        return p.status
+    if p.status == "truncated" or (p.output.strip() and after_chain(p.output) is None):
+        return "truncated"
+    return "" if (after_chain(p.output) or "").strip() else "empty"
 
 
 def summary(task: Task, data: Dataset, samples: Sequence[Sample], decisions: Sequence[Decision]) -> dict[str, Any]:
@@ -180,20 +200,20 @@ def _mean(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 _HTML = re.compile(
-    r"</?(?:b|i|u|em|strong|code|pre|span|div|p|br|li|ul|ol|h[1-6]|td|tr|table|body|html)\b[^<>]*>", re.I
+    r"</?(b|i|u|em|strong|code|pre|span|div|p|br|li|ul|ol|h[1-6]|td|tr|table|body|html)\b[^<>]*>", re.IGNORECASE
 )
+_INLINE = {"b", "i", "u", "em", "strong", "code", "span"}
 _ENTITIES = {"&nbsp;": " ", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&apos;": "'", "&amp;": "&"}
+_FULL_STOP = "\u3002"  # of Chinese; labels are read before a plain one
+_RUN = re.compile(r"([*_`])\1{3,}")  # a model that loops; searching thousands of marks for their partners takes minutes
 
 
-def without_html(text: str) -> str:
-    """Return the text with HTML's own tags as line breaks or nothing and its common entities read; other tags stay."""
-    text = _HTML.sub(lambda m: "\n" if m[0].strip("</ >")[:2].lower() in _BREAKS else "", text)
+def readable(text: str) -> str:
+    """Return the text as it is read, without HTML's own tags and with its entities and the Chinese stop plain."""
+    text = _HTML.sub(lambda match: "" if match[1].lower() in _INLINE else "\n", text)
     for entity, char in _ENTITIES.items():
         text = text.replace(entity, char)
-    return text
-
-
-_BREAKS = ("p", "br", "li", "di", "tr", "h1", "h2", "h3", "h4", "h5", "h6")
+    return _RUN.sub(r"\1\1\1", text.replace(_FULL_STOP, ". "))
 
 
 @dataclass(frozen=True)

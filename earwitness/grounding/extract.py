@@ -17,6 +17,8 @@ _LIST = re.compile(r"\bI hear:?\s+1\s", re.IGNORECASE)
 _GOAL = re.compile(
     r"\bI look for (?:after )?(loud|soft|quiet|long|short) (?:high|low|long|short|loud|soft)est\b", re.IGNORECASE
 )
+# "From C4 up to E4: C#4 1, D4 2": semitones counted, not notes heard.
+_WALK = re.compile(r"^\W*From [A-G]#?\d up to [A-G]#?\d:")
 # Letters that mark up a text and would part words that belong together.
 _MARKUP = str.maketrans({"*": " ", "_": " ", "`": " "})
 
@@ -34,6 +36,8 @@ class Extractor:
         sentence = Sentence(sentence.text.translate(_MARKUP), sentence.start)
         if goal := _GOAL.search(sentence.text):
             self._among = goal[1].lower()
+        if _WALK.search(sentence.text):
+            return []
         if _LIST.search(sentence.text):
             found = list(listing.find(sentence))
             if found:

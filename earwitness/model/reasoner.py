@@ -60,6 +60,14 @@ class AudioReasoner(PreTrainedModel, GenerationMixin):
         self.generation_config.eos_token_id = list(config.eos_token_ids)
         self.generation_config.pad_token_id = config.pad_token_id
 
+    @property
+    def base_model(self) -> Any:
+        """Return the decoder as trainers call it that have a head of their own (TRL): with the audio, without logits.
+
+        ``self.model`` is transformers' decoder itself and knows embeddings and ids only.
+        """
+        return _Backbone(self)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -134,13 +142,11 @@ class AudioReasoner(PreTrainedModel, GenerationMixin):
 
         Raises ``ValueError`` naming both numbers when placeholders and audio tokens do not match.
         """
-        if inputs_embeds is None:
-            if input_ids is None:
-                raise ValueError("forward needs input_ids or inputs_embeds; give one of them")
-            inputs_embeds = self.embed(input_ids, audio=audio, features=features, audio_states=audio_states)
-        elif not (audio is None and features is None and audio_states is None):
-            raise ValueError("audio cannot be placed into inputs_embeds; give input_ids instead")
-        out = self.model(
+        out = self.base_model(
+            input_ids,
+            audio,
+            features,
+            audio_states,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -265,6 +271,34 @@ class AudioReasoner(PreTrainedModel, GenerationMixin):
         size = sum(p.numel() * p.element_size() for p in self.parameters())
         with checkpoint.staged(save_directory, size) as staging:
             super().save_pretrained(staging, **kwargs)
+
+
+class _Backbone:
+    """A model's decoder with the audio arguments of the whole model; all its attributes are the decoder's."""
+
+    def __init__(self, whole: AudioReasoner) -> None:
+        self._whole = whole
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole.model, name)
+
+    def __call__(
+        self,
+        input_ids: torch.Tensor | None = None,
+        audio: Sequence[Any] | None = None,
+        features: Sequence[torch.Tensor] | None = None,
+        audio_states: Sequence[torch.Tensor] | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the decoder's output; arguments and errors are those of ``AudioReasoner.forward``."""
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("forward needs input_ids or inputs_embeds; give one of them")
+            inputs_embeds = self._whole.embed(input_ids, audio=audio, features=features, audio_states=audio_states)
+        elif not (audio is None and features is None and audio_states is None):
+            raise ValueError("audio cannot be placed into inputs_embeds; give input_ids instead")
+        return self._whole.model(inputs_embeds=inputs_embeds, **kwargs)
 
 
 def _mel(clip: Any) -> torch.Tensor:

@@ -85,10 +85,14 @@ def _pair_chain(facts: Facts, params: Params) -> str:
     text = f"I look for {params['relation']} of {params['x']} and {params['y']}. {text}"
     a, b = (facts["events"][params[p] - 1][shown] for p in "ij")
     relation, other = params["relation"], _OPPOSITES[params["relation"]]
-    signs = (other, relation) if _pair(facts, params) == params["y"] else (relation, other)
-    said = f"The {params['x']} note is {a} and the {params['y']} note is {b}."
-    said += f" So the {params['x']} is {signs[0]} and the {params['y']} is {signs[1]}."
-    return f"{text} {said} The {relation} one is the {_pair(facts, params)}."
+
+    def judged(place: str, value: str) -> str:
+        """Judge a note where it stands, and name it again: the conclusion repeats what follows 'is higher'."""
+        mark = f"{relation} is {relation} {place}" if place == _pair(facts, params) else f"{other} not {relation}"
+        return f"{place} {value} {mark}"
+
+    said = f"{judged(params['x'], a)}, {judged(params['y'], b)}"
+    return f"{text} So {said}. The {relation} is the {_pair(facts, params)}."
 
 
 # The highest note and its neighbours

@@ -99,6 +99,8 @@ def _agree(facts: Facts, _: Params) -> str:
 
 
 def _asker(facts: Facts, _: Params) -> str | None:
+    if len(facts["events"]) != 2:
+        return None
     a, b = facts["events"]
     if a["speaker"] == b["speaker"] or a["intonation"] == b["intonation"]:
         return None

@@ -142,10 +142,10 @@ def update(
         chosen_N, rejected_N = _score(learner, batch).chunk(2)
         given = torch.tensor(reference[[p.number for p in group]], dtype=torch.float32, device=world.device)
         if not group:
-            learner.backward(0.0 * (chosen_N + rejected_N).sum(), number == rounds - 1)
+            learner.backward(0.0 * (chosen_N + rejected_N).sum())
             continue
         out = dpo_loss(chosen_N, rejected_N, given[:, 0], given[:, 1], config.beta, config.label_smoothing)
-        learner.backward(out.loss / config.batch, number == rounds - 1)
+        learner.backward(out.loss / config.batch)
         with torch.no_grad():
             prefers = (chosen_N > rejected_N).float().sum()
             parts = (out.loss, out.accuracies_N.sum(), out.margins_N.sum(), prefers, batch.learned.sum())

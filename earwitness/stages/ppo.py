@@ -132,11 +132,14 @@ class Trainer:
         """Learn from this rank's rollouts of an iteration; return numbers over all ranks."""
         numbers = self._describe(rollouts)
         turns = [Turn(r) for r in rollouts if not (self.config.drop_truncated and r.reply.status == "truncated")]
-        mismatch = self._score(turns)
+        is_actor_learning = step >= self.config.critic_warmup
+        # The one update of an actor on fresh data computes its log-probabilities itself.
+        self._score(turns, with_actor=not is_actor_learning or self.config.actor_updates > 1)
         self._advantages(turns)
-        numbers |= self._mismatch(mismatch) | self._explained(turns)
-        if step >= self.config.critic_warmup:
+        numbers |= self._explained(turns)
+        if is_actor_learning:
             numbers |= self._learn(self.actor, turns, self.config.actor_updates, self._actor_loss, "actor", _ACTOR)
+        numbers |= self._mismatch(turns)
         return numbers | self._learn(
             self.critic, turns, self.config.critic_updates, self._critic_loss, "critic", _CRITIC
         )
@@ -157,23 +160,14 @@ class Trainer:
             yield [turn for row in rows for turn in row.turns], batch.to(self.world.device)
 
     @torch.no_grad()
-    def _score(self, turns: Sequence[Turn]) -> Mismatch:
-        """Fill in values and the trainer's log-probabilities; return how far the engine's were off."""
-        parts: list[Mismatch] = []
+    def _score(self, turns: Sequence[Turn], with_actor: bool) -> None:
+        """Fill in values and, where asked for, the trainer's log-probabilities."""
         for group, batch in self._passes(turns):
             with self.critic.autocast():
-                values_BT = self.critic.module(batch)
-            with self.actor.autocast():
-                old_BT = self.actor.module(batch).log_probs_BT
-            sizes = [turn.size for turn in group]
-            found = (x_BT[batch.learned].cpu().split(sizes) for x_BT in (values_BT, old_BT) if sizes)
-            for turn, values, old in zip(group, *found):
-                turn.values, turn.old = values, old
-                said = torch.from_numpy(turn.rollout.log_probs)[None]
-                parts.append(rollout_mismatch(said, old[None], torch.ones_like(said, dtype=torch.bool)))
-        if not parts:
-            return Mismatch(torch.zeros(7, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
-        return Mismatch(sum(p.sums for p in parts), torch.stack([p.maxima for p in parts]).amax(0))  # type: ignore[arg-type]
+                _fill(group, "values", self.critic.module(batch), batch)
+            if with_actor:
+                with self.actor.autocast():
+                    _fill(group, "old", self.actor.module(batch).log_probs_BT, batch)
 
     def _advantages(self, turns: Sequence[Turn]) -> None:
         """Fill in advantages, whitened over all ranks, and returns."""
@@ -203,10 +197,9 @@ class Trainer:
         for number in range(updates):
             mine = self._share(turns, number, updates)
             tokens = self.world.sum(torch.tensor(sum(turn.size for turn in mine)))
-            passes = list(self._passes(mine))
-            for position, (group, batch) in enumerate(passes):
+            for group, batch in self._passes(mine):
                 loss, parts = loss_of(group, batch)
-                learner.backward(loss / tokens.clamp(min=1), position == len(passes) - 1)
+                learner.backward(loss / tokens.clamp(min=1))
                 sums += parts.detach().double().cpu() / float(tokens.clamp(min=1))
             norms.append(learner.update())
         means = (self.world.sum(sums) / updates).tolist()
@@ -224,10 +217,10 @@ class Trainer:
     def _actor_loss(self, group: list[Turn], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with self.actor.autocast():
             scores = self.actor.module(batch, entropy=True)
-        old_BT, advantages_BT = (_spread(group, name, batch) for name in ("old", "advantages"))
         # On fresh data the policy is its own past: the ratio is exactly 1, whatever the batch's shape did to rounding.
         if self.config.actor_updates == 1:
-            old_BT = scores.log_probs_BT.detach()
+            _fill(group, "old", scores.log_probs_BT.detach(), batch)
+        old_BT, advantages_BT = (_spread(group, name, batch) for name in ("old", "advantages"))
         out = policy_loss(scores.log_probs_BT, old_BT, advantages_BT, batch.learned, self.config.clip)
         assert scores.entropy_BT is not None
         parts = (out.loss.detach(), out.clipped, out.kl, scores.entropy_BT.detach().sum())
@@ -260,8 +253,14 @@ class Trainer:
         names |= {"truncated": truncated, "reply_tokens": said}
         return {key: value / max(n, 1.0) for key, value in names.items()} | {"tokens": tokens}
 
-    def _mismatch(self, found: Mismatch) -> dict[str, float]:
-        whole = Mismatch(self.world.sum(found.sums), self.world.max(found.maxima)).metrics()
+    def _mismatch(self, turns: Sequence[Turn]) -> dict[str, float]:
+        """Return how far the engine's log-probabilities are from the trainer's."""
+        sums, maxima = torch.zeros(7, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+        for turn in turns:
+            said = torch.from_numpy(turn.rollout.log_probs)[None]
+            found = rollout_mismatch(said, turn.old[None], torch.ones_like(said, dtype=torch.bool))
+            sums, maxima = sums + found.sums, torch.maximum(maxima, found.maxima)
+        whole = Mismatch(self.world.sum(sums), self.world.max(maxima)).metrics()
         return {f"mismatch_{key}": whole[key] for key in ("logp_diff_mean", "logp_diff_max", "kl")}
 
     def _explained(self, turns: Sequence[Turn]) -> dict[str, float]:
@@ -285,3 +284,10 @@ def _spread(group: list[Turn], name: str, batch: Batch) -> torch.Tensor:
     if group:
         out[batch.learned] = torch.cat([getattr(turn, name) for turn in group]).to(out)
     return out
+
+
+def _fill(group: list[Turn], name: str, values_BT: torch.Tensor, batch: Batch) -> None:
+    """Give each turn its part of a quantity at the learned tokens (B, T) of their batch."""
+    if group:
+        for turn, values in zip(group, values_BT[batch.learned].cpu().split([turn.size for turn in group])):
+            setattr(turn, name, values)

@@ -154,7 +154,7 @@ def update(learner: Learner, passes: list[Batch], world: World) -> dict[str, flo
         with learner.autocast():
             scores = learner.module(batch)
         loss = sft_loss(scores.log_probs_BT, batch.learned).loss / counts[0]
-        learner.backward(loss, is_last=number == rounds - 1)
+        learner.backward(loss)
         total += loss.detach().cpu().double()
     norm = learner.update()
     learned, tokens = counts.tolist()

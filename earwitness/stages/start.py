@@ -107,8 +107,12 @@ def adapt(model: AudioReasoner, config: StartConfig) -> None:
 
 
 def place(module: Listener, world: World, config: ComputeConfig, bf16: bool) -> Listener:
-    """Move a module to the device and shard it over the ranks."""
-    module.to(world.device)
+    """Shard a module over the ranks and move it to the device.
+
+    What is sharded moves layer by layer (``fully_shard`` does it), so that no card ever holds a whole large module.
+    """
+    if world.mesh is None:
+        module.to(world.device)
     if config.activation_checkpointing:
         module.decoder.gradient_checkpointing_enable({"use_reentrant": False})
         module.decoder.train()
@@ -135,7 +139,7 @@ def export(module: Listener, model: AudioReasoner, tokenizer: Any, folder: pathl
     state = {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
     for name, value in named_weights(module):
         if world.is_first:
-            state[name] = value
+            state[name] = value.to("cpu", torch.bfloat16)  # a card could not hold them all
     if world.is_first:
         model.save_pretrained(folder, state_dict={n: v.to("cpu", torch.bfloat16) for n, v in state.items()})
         tokenizer.save_pretrained(folder)

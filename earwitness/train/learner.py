@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from earwitness.train.sharding import whole
@@ -117,15 +116,13 @@ class Learner:
                 group["lr"] = rate
         return rate
 
-    def backward(self, loss: torch.Tensor, is_last: bool = True) -> None:
+    def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of this rank's share of the global mean loss.
 
         Shares add up over ranks and micro-batches: a sum over tokens divided by the tokens of the whole global batch.
-        Sharded gradients are averaged over the ranks, so the share is multiplied by their number first.
-        ``is_last`` is False for all but the last micro-batch of an update, to reduce once.
+        Sharded gradients are averaged over the ranks, so the share is multiplied by their number first. They are
+        reduced in every micro-batch: to reduce once an update, every rank would keep whole gradients until then.
         """
-        if isinstance(self.module, FSDPModule):
-            self.module.set_requires_gradient_sync(is_last)
         (loss * self.world.data_size).backward()
 
     def update(self) -> float:

@@ -26,7 +26,6 @@ IDS = (
     "lat_bench",
     "ceaeval",
     "speechr",
-    "audiobench",
     "soundworld",
 )
 """Each is a module of this package that holds its ``Task`` as ``TASK``."""
