@@ -44,7 +44,7 @@ TRAINED, CHAINS = 150, 24  # updates before the comparison, and chains of each; 
 OURS: dict[str, dict[str, Any]] = {
     f"ours, a row a {'prompt' if share else 'reply'}, {'bfloat16' if bf16 else 'float32'}": {
         "share_prompts": share,
-        "max_tokens": 2048 if share else 8192,  # of a pass: rows of many replies attend to all of a row
+        "max_tokens": 2048 if share else 8192,  # of a pass: about a prompt with its replies, or many padded rows
         "bf16": bf16,
     }
     for share in (False, True)
@@ -52,7 +52,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 TRL: dict[str, dict[str, Any]] = {
     f"trl, passes of {size}, {'bfloat16' if bf16 else 'float32'}": {"per_device_train_batch_size": size, "bf16": bf16}
-    for size in (32, 128)
+    for size in (16, 32)
     for bf16 in (False, True)
 }
 

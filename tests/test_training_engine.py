@@ -8,12 +8,19 @@ import subprocess
 import sys
 import time
 
+import engine_fixture
+import numpy as np
 import pytest
 import torch
 import training_fixture as fixture
 from safetensors.torch import load_file
 
+from earwitness.data.collate import collate, collate_fans
+from earwitness.data.dialogue import Example
 from earwitness.model import AudioReasoner
+from earwitness.model.adaptor import audio_tokens
+from earwitness.stages.start import freeze
+from earwitness.train.modules import Policy
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +149,45 @@ def test_ppo_on_one_rank_is_ppo_on_two(place):
 def test_a_prompt_computed_once_is_a_prompt_computed_for_every_reply(place):
     fixture.write_questions(place)
     words = ("update.critic_updates=1", "loop.steps=2", "update.max_tokens=400")
-    for name, share in (("apart", "false"), ("shared", "true")):
-        done = fixture.run(place, f"run={place}/{name}", f"update.share_prompts={share}", *words, stage="rlvr")
+    for name, share, ranks in (("apart", "false", 1), ("shared", "true", 1), ("shared2", "true", 2)):
+        given = (f"run={place}/{name}", f"update.share_prompts={share}")
+        done = fixture.run(place, *given, *words, stage="rlvr", ranks=ranks)
         assert done.returncode == 0, done.stderr
-    for a, b in zip(fixture.rows(place, "apart"), fixture.rows(place, "shared"), strict=True):
-        for name in ("critic_loss", "actor_grad_norm", "critic_grad_norm", "actor_entropy", "explained_variance"):
-            assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-6), name
-        assert b["mismatch_logp_diff_max"] < 1e-3
+    for a, *others in zip(*(fixture.rows(place, name) for name in ("apart", "shared", "shared2")), strict=True):
+        for b in others:
+            for name in ("critic_loss", "actor_grad_norm", "critic_grad_norm", "actor_entropy", "explained_variance"):
+                assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-6), name
+            assert b["mismatch_logp_diff_max"] < 1e-3 and b["actor_clip_fraction"] == 0
+
+
+def _gradients(policy, batch):
+    """Return the log-probabilities of a batch, and the gradients of a sum in which each has another weight."""
+    policy.zero_grad()
+    said = policy(batch).log_probs_BT[batch.learned]
+    (said * torch.arange(1, len(said) + 1)).sum().backward()
+    return said.detach(), {name: p.grad.clone() for name, p in policy.named_parameters()}
+
+
+@pytest.mark.parametrize("activations", ["kept", "computed again"])
+def test_replies_to_one_prompt_have_the_gradients_of_rows_of_their_own(activations):
+    tokenizer = engine_fixture.build_tokenizer()
+    policy = Policy(freeze(engine_fixture.build_model(tokenizer).double()))
+    if activations == "computed again":
+        policy.decoder.gradient_checkpointing_enable({"use_reentrant": False})
+    draw, width = np.random.default_rng(0), policy.adapter.conv.in_channels
+    fans = []
+    for prompt, heard, replies in ((9, 12, (5, 1, 8)), (4, 0, (3, 2)), (1, 0, (2,))):
+        states = (draw.standard_normal((heard, width)),) if heard else ()
+        placed = [policy.patch_id] * (audio_tokens(heard) if heard else 0)
+        start = [*placed, *draw.integers(20, 90, prompt)]
+        rows = [np.array([*start, *draw.integers(20, 90, count)], dtype=np.int32) for count in replies]
+        fans.append([Example("x", ids, np.arange(len(ids)) >= len(start), states) for ids in rows])
+    apart = _gradients(policy.train(), collate([e for fan in fans for e in fan], 0, policy.patch_id))
+    shared = _gradients(policy, collate_fans(fans, 0, policy.patch_id))
+    assert (apart[0] - shared[0]).abs().max() < 1e-5 and len(apart[0]) == 21
+    for name, gradient in apart[1].items():
+        assert (gradient - shared[1][name]).abs().max() < 1e-6 * max(1.0, float(gradient.abs().max())), name
+    assert apart[1]["adapter.conv.weight"].abs().max() > 0
 
 
 _STUCK = """

@@ -11,8 +11,9 @@ EXAMPLES = """examples:
   earwitness train pretrain --config configs/tiny-pretrain.yaml --minutes 30
   earwitness train sft --config configs/tiny-sft.yaml --set loop.steps=200 --dry-run
   torchrun --nproc-per-node 8 -m earwitness.cli train rlvr --config my.yaml
+  earwitness train mgrd --config configs/tiny/mgrd.yaml --smoke
   earwitness train plot ~/.cache/earwitness/runs/tiny-sft"""
-STAGES = ("pretrain", "sft", "dpo", "rlvr")
+STAGES = ("pretrain", "sft", "dpo", "rlvr", "mgrd")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="RUN", help="continue this run folder instead of the one in the config")
     parser.add_argument("--minutes", type=float, help="stop this leg after so many minutes, with a checkpoint")
     parser.add_argument("--dry-run", action="store_true", help="check the config, print the sizes and stop")
+    parser.add_argument("--smoke", action="store_true", help="mgrd only: the whole recipe, small, within minutes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
         if not pathlib.Path(args.resume).expanduser().is_dir():
             raise ValueError(f"run folder {args.resume} does not exist; leave out --resume to begin a run")
         overrides.append(f"run={args.resume}")
+    if args.smoke and args.stage != "mgrd":
+        raise ValueError(f"--smoke is for mgrd; shorten {args.stage} with --set loop.steps=N")
     stage = importlib.import_module(f"earwitness.stages.{args.stage}")
-    stage.main(args.config, tuple(overrides), minutes=args.minutes, dry_run=args.dry_run)
+    options = {"smoke": True} if args.smoke else {}
+    stage.main(args.config, tuple(overrides), minutes=args.minutes, dry_run=args.dry_run, **options)
     return 0

@@ -31,6 +31,8 @@ class Batch:
     """(B, T) long; None counts from 0 in every row."""
     sequence_ids: torch.Tensor | None = None
     """(B, T) long; None where a row is one sequence, padded on the right: causal attention then needs no mask."""
+    fans: tuple[tuple[int, ...], ...] = ()
+    """Where the only row is fans (``packing.fan``): the tokens of the prompt and of each reply, of every fan."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -40,6 +42,7 @@ class Batch:
             tuple(chunk.to(device) for chunk in self.states),
             None if self.position_ids is None else self.position_ids.to(device),
             None if self.sequence_ids is None else self.sequence_ids.to(device),
+            self.fans,
         )
 
     @property
@@ -81,17 +84,9 @@ def collate_packed(groups: Sequence[Sequence[Example]], pad_id: int, patch_id: i
 
     Groups are cut by ``packing.groups``; the other arguments, and what is raised, are as in ``collate``.
     """
-    return _from_rows(groups, [packing.join(group) for group in groups], pad_id, patch_id)
-
-
-def collate_fans(groups: Sequence[Sequence[Example]], pad_id: int, patch_id: int) -> Batch:
-    """Return groups of replies to one prompt each as one row each, with the prompt once; else ``collate_packed``."""
-    return _from_rows(groups, [packing.fan(group) for group in groups], pad_id, patch_id)
-
-
-def _from_rows(groups: Sequence[Sequence[Example]], rows: list[packing.Row], pad_id: int, patch_id: int) -> Batch:
     for example in (example for group in groups for example in group):
         check_places(example, patch_id)
+    rows = [packing.join(group) for group in groups]
     stacked = {name: torch.from_numpy(array) for name, array in packing.stack(rows, pad_id).items()}
     return Batch(
         ids=stacked["ids"].long(),
@@ -99,6 +94,28 @@ def _from_rows(groups: Sequence[Sequence[Example]], rows: list[packing.Row], pad
         states=_heard([state for row in rows for state in row.states]),
         position_ids=stacked["position_ids"].long(),
         sequence_ids=stacked["sequence_ids"].long(),
+    )
+
+
+def collate_fans(groups: Sequence[Sequence[Example]], pad_id: int, patch_id: int) -> Batch:
+    """Return groups of replies to one prompt each, with the prompt once, one after another in one row.
+
+    The arguments, and what is raised, are as in ``collate``; there is no padding.
+    """
+    del pad_id
+    for example in (example for group in groups for example in group):
+        check_places(example, patch_id)
+    rows = [packing.fan(group) for group in groups]
+
+    def joined(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([getattr(row, name) for row in rows]))[None]
+
+    return Batch(
+        ids=joined("ids").long(),
+        learned=joined("learned"),
+        states=_heard([state for row in rows for state in row.states]),
+        position_ids=joined("position_ids").long(),
+        fans=tuple(tuple(np.diff(row.cu_seqlens).tolist()) for row in rows),
     )
 
 

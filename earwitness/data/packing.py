@@ -7,7 +7,7 @@ masks. Positions restart with each sequence, so a packed sequence is computed as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,6 @@ from earwitness.data.dialogue import Example
 
 PADDING = -1
 """The sequence id of padding."""
-SHARED = -2
-"""The sequence id of a prompt that every sequence of its row continues."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +92,15 @@ def join(examples: Sequence[Example]) -> Row:
 
 
 def fan(examples: Sequence[Example]) -> Row:
-    """Return replies to one prompt as one row in which the prompt stands once and every reply sees it.
+    """Return replies to one prompt as one row whose first sequence is the prompt; all others continue it.
 
     A reply's first token is predicted at the prompt's last, so that one is repeated before each reply and not shared.
     """
-    start = int(np.argmax(examples[0].learned)) - 1
-    tails = [
-        Example(e.name, e.ids[start:], e.learned[start:], e.states if number == 0 else ())
-        for number, e in enumerate(examples)
-    ]
-    row = join(tails)
-    return Row(
-        ids=np.concatenate([np.asarray(examples[0].ids[:start], dtype=np.int32), row.ids]),
-        position_ids=np.concatenate([np.arange(start, dtype=np.int32), row.position_ids + start]),
-        sequence_ids=np.concatenate([np.full(start, SHARED, dtype=np.int32), row.sequence_ids]),
-        cu_seqlens=row.cu_seqlens + start,
-        learned=np.concatenate([np.zeros(start, dtype=bool), row.learned]),
-        states=row.states,
-    )
+    first = examples[0]
+    start = int(np.argmax(first.learned)) - 1
+    replies = [Example(e.name, e.ids[start:], e.learned[start:], ()) for e in examples]
+    row = join([Example(first.name, first.ids[:start], first.learned[:start], first.states), *replies])
+    return replace(row, position_ids=row.position_ids + np.int32(start) * (row.sequence_ids > 0))
 
 
 def fan_length(examples: Sequence[Example]) -> int:
@@ -139,11 +128,9 @@ def stack(rows: Sequence[Row], pad_id: int, length: int | None = None) -> dict[s
 def attention_mask(sequence_ids: np.ndarray) -> np.ndarray:
     """Return which token may attend to which: (..., T) ids -> (..., T, T) bool, query by key.
 
-    A token sees its own sequence up to itself, and the row's shared prompt. Padding sees itself alone: a softmax over
-    no keys is NaN.
+    Padding sees itself alone: a softmax over no keys is NaN.
     """
     length = sequence_ids.shape[-1]
     same = sequence_ids[..., :, None] == sequence_ids[..., None, :]
-    same |= sequence_ids[..., None, :] == SHARED
     real = sequence_ids[..., :, None] != PADDING
     return (same & real & np.tri(length, dtype=bool)) | np.eye(length, dtype=bool)

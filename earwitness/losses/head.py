@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-TOKEN_PIECE = 2048
+TOKEN_PIECE = 1024
 VOCAB_PIECE = 16384
-"""2048 x 16384 float32 logits are 128 MiB; about three such pieces live at once."""
+"""1024 x 16384 float32 logits are 64 MiB; about three such pieces live at once."""
 
 
 class TokenScores(NamedTuple):

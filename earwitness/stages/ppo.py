@@ -56,8 +56,8 @@ class UpdateConfig:
     max_tokens: int = 32_768
     """Tokens of one forward pass, padding included."""
     share_prompts: bool = False
-    """Compute a prompt once for all its replies, in one row. Pays where prompts, with their sound, are long beside the
-    replies; updates are then cut between prompts and not between replies."""
+    """Compute a prompt once for all its replies, in one row and without padding: the faster, the longer prompts with
+    their sound are beside the replies. Updates are then cut between prompts and not between replies."""
 
 
 @dataclass

@@ -7,12 +7,18 @@ Letters: B rows, T tokens, H decoder width, V vocabulary, E encoder frames, D en
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
-from earwitness.data import packing
 from earwitness.data.collate import Batch
 from earwitness.losses import TokenScores, token_log_probs
 from earwitness.model.adaptor import audio_tokens
@@ -25,6 +31,7 @@ class Listener(nn.Module):
     def __init__(self, model: AudioReasoner) -> None:
         super().__init__()
         self.adapter, self.decoder = model.adapter, model.model
+        self.decoder.config._attn_implementation = _FANS
         self.patch_id = model.config.audio_patch_token_id
 
     @property
@@ -35,7 +42,9 @@ class Listener(nn.Module):
     def hidden(self, batch: Batch) -> torch.Tensor:
         """Return the last hidden states (B, T, H)."""
         embeds_BTH = self._embed(batch)
-        mask = None if batch.sequence_ids is None else _packed_mask(batch.sequence_ids)
+        mask: Any = None if batch.sequence_ids is None else _packed_mask(batch.sequence_ids)
+        if batch.fans:  # a dict is handed to the layers, and by them to ``_attend``, as it is
+            mask = {"full_attention": batch.fans}
         out = self.decoder(
             inputs_embeds=embeds_BTH, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
         )
@@ -113,9 +122,42 @@ class Critic(Listener):
 
 
 def _packed_mask(sequence_ids_BT: torch.Tensor) -> torch.Tensor:
-    """Return which token may see which, (B, 1, T, T) bool: its own sequence up to itself, and a shared prompt."""
+    """Return which token may see which, (B, 1, T, T) bool: its own sequence up to itself."""
     T = sequence_ids_BT.shape[1]
     same_BTT = sequence_ids_BT[:, :, None] == sequence_ids_BT[:, None, :]
-    same_BTT |= sequence_ids_BT[:, None, :] == packing.SHARED
     causal_TT = torch.ones(T, T, dtype=torch.bool, device=sequence_ids_BT.device).tril()
     return (same_BTT & causal_TT)[:, None]
+
+
+def _attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, None]:
+    """Return what a decoder layer's attention hears, (B, T, heads, width); arguments are (B, heads, T, width).
+
+    In place of a mask it takes the fans of a batch. Then each reply is computed by itself, with its prompt's keys and
+    values before its own: over the whole row nearly all products would be of tokens that do not see each other.
+    """
+    if not isinstance(attention_mask, tuple):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    lengths = list(itertools.chain(*attention_mask))
+    # Autocast leaves queries and keys in float32 behind the rotation, values not; a CPU is faster in float32.
+    dtype = torch.promote_types(value.dtype, torch.float32) if value.device.type == "cpu" else value.dtype
+    parts = zip(*(x.to(dtype).split(lengths, 2) for x in (query, key, value)))
+    heard = []
+    for fan in attention_mask:
+        asked, *prompt = next(parts)
+        heard.append(_heard(asked, prompt[0], prompt[1], module.scaling))
+        for asked, *own in itertools.islice(parts, len(fan) - 1):
+            keys, values = (torch.cat(pair, 2) for pair in zip(prompt, own))
+            heard.append(_heard(asked, keys, values, module.scaling))
+    return torch.cat(heard, 2).transpose(1, 2), None
+
+
+def _heard(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return causal attention of queries that stand at the end of the keys."""
+    bias = causal_lower_right(query.shape[2], key.shape[2])
+    with torch.autocast(query.device.type, enabled=False):
+        return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale, enable_gqa=True)
+
+
+_FANS = "earwitness_fans"
+AttentionInterface.register(_FANS, _attend)
+AttentionMaskInterface.register(_FANS, sdpa_mask)
