@@ -8,7 +8,9 @@ import pytest
 import torch
 import transformers
 from engine_fixture import build_tokenizer, tone
-from test_engines import (
+
+# The suite that every engine passes, collected here with the engine below.
+from test_engines import (  # noqa: F401
     asks,
     test_a_stop_string_ends_the_reply,
     test_a_think_budget_closes_the_chain,
@@ -31,20 +33,6 @@ from earwitness.evaluate.runner import Settings, run_task
 from earwitness.evaluate.task import Dataset, Task
 from earwitness.records import Sample
 
-# The suite that every engine passes, collected here with the engine below.
-SUITE = (
-    test_a_stop_string_ends_the_reply,
-    test_a_think_budget_closes_the_chain,
-    test_ask,
-    test_cancelled_requests_end_early,
-    test_closing_the_iterator_stops_the_work,
-    test_limits_are_kept_and_counted,
-    test_no_thinking_means_no_chain,
-    test_random_replies_follow_the_seed,
-    test_replies_come_in_order_and_once_each,
-    test_streamed_pieces_make_up_the_reply,
-    test_what_an_engine_cannot_do_it_says,
-)
 TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content -%}
@@ -223,8 +211,9 @@ def test_what_cannot_be_run_is_refused_before_any_work(plain, monkeypatch, wrong
 def test_a_processor_without_a_template_gets_files(plain):
     bare = TransformersEngine.__new__(TransformersEngine)
     bare.processor = object()
-    assert bare._sound(tone(0.1))["base64"].startswith("UklGR")
-    assert list(plain._sound(tone(0.1))) == ["audio"]
+    [part], seconds = bare._sound(tone(0.1))
+    assert part["base64"].startswith("UklGR") and seconds == pytest.approx(0.1)
+    assert set(plain._sound(tone(0.1))[0][0]) == {"type", "audio"}
 
 
 def test_a_benchmark_runs_on_it(plain, tmp_path):

@@ -164,12 +164,13 @@ def _run_one(
 
 def describe(name: str, summary: dict[str, Any]) -> str:
     """Return a summary as one line for people: both scores with intervals, and every count beside them."""
-    parts = [f"{label} {_score(summary[label])}" for label in ("official", "robust")]
+    parts = [f"{label} {score_text(summary[label])}" for label in ("official", "robust")]
     counts = [f"{what.replace('_', ' ')} {count}" for what, count in summary["counts"].items() if count]
     return f"{name}: {', '.join(parts)}; n {summary['n']}" + (f"; {', '.join(counts)}" if counts else "")
 
 
-def _score(found: dict[str, Any]) -> str:
+def score_text(found: dict[str, Any]) -> str:
+    """Return one score for people: in percent with its interval, or the bare number where it has none."""
     if found["score"] is None:
         return "not scored"
     if "low" not in found:

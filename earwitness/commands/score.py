@@ -8,6 +8,8 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from earwitness.commands.evaluate import score_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -114,16 +116,12 @@ def _print(name: str, found: dict[str, Any]) -> None:
     counts = ", ".join(f"{what.replace('_', ' ')} {count}" for what, count in found["counts"].items() if count)
     print(f"{name}: {found['n']} items" + (f"; {counts}" if counts else ""))
     for label in ("official", "robust"):
-        print(f"  {label:9} {_score(found[label])}")
+        print(f"  {label:9} {_line(found[label])}")
     for grouping, groups in found["groups"].items():
         for group, of in groups.items():
-            line = f"official {_score(of['official'])}, robust {_score(of['robust'])}"
+            line = f"official {_line(of['official'])}, robust {_line(of['robust'])}"
             print(f"  {grouping.replace('_', ' ')}, {group}: {line}")
 
 
-def _score(found: dict[str, Any]) -> str:
-    if found["score"] is None:
-        return "not scored"
-    if "low" not in found:
-        return f"{found['score']:.4g} (n {found['n']})"
-    return f"{100 * found['score']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f}, n {found['n']})"
+def _line(found: dict[str, Any]) -> str:
+    return score_text(found) + ("" if found["score"] is None else f", n {found['n']}")

@@ -27,6 +27,7 @@ from earwitness.engines.stream import ChainSplitter
 from earwitness.records import Reply
 
 _OURS = ("vllm", "earwitness")
+_ROLES = {"human": "user", "function_output": "tool"}
 
 
 @dataclass
@@ -102,7 +103,7 @@ class EndpointEngine(Engine):
         self._identify()
         think = False if request.think and sampling.think_budget == 0 else request.think
         self._check(request, sampling)
-        messages, seconds = self._messages(request)
+        messages, seconds = prompt.translate(request.messages, _ROLES, self._wav_parts)
         seed = sampling.seed + index if request.seed is None else request.seed
         body = self._body(sampling, seed, request)
 
@@ -151,26 +152,6 @@ class EndpointEngine(Engine):
             if self._model is None:
                 raise EndpointError(f"{self.name} lists no model; name one as {self.name}#MODEL")
             self._prefill = owner in _OURS if self._prefill is None else self._prefill
-
-    def _messages(self, request: Request) -> tuple[list[dict[str, Any]], float]:
-        """Return (messages in OpenAI's form, seconds of audio)."""
-        clips = iter(prompt.clips(request.messages))
-        seconds = 0.0
-        out = []
-        for message in request.messages:
-            role = {"human": "user", "function_output": "tool"}.get(message["role"], message["role"])
-            content = message.get("content")
-            if isinstance(content, (list, tuple)):
-                parts: list[dict[str, Any]] = []
-                for part in content:
-                    if isinstance(part, str) or part.get("type") == "text":
-                        parts.append({"type": "text", "text": part if isinstance(part, str) else part["text"]})
-                        continue
-                    sounds, length = self._wav_parts(next(clips))
-                    parts, seconds = parts + sounds, seconds + length
-                content = parts
-            out.append({**message, "role": role, "content": content})
-        return out, seconds
 
     def _wav_parts(self, clip: Any) -> tuple[list[dict[str, Any]], float]:
         """Return a clip as 16-bit WAV parts: of 25 s for our models, whole for others."""

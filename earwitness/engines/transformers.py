@@ -77,7 +77,8 @@ class TransformersEngine(Engine):
     ) -> tuple[list[Row], dict[str, Any]]:
         """Return the rows of a batch and the model's inputs; clips are loaded here."""
         requests = [request for _, request in group]
-        conversations, seconds = zip(*(self._conversation(request) for request in requests))
+        translated = (prompt.translate(request.messages, _ROLES, self._sound) for request in requests)
+        conversations, seconds = zip(*translated)
         inputs = self._encode(list(conversations), requests[0])
         rows = []
         for place, (index, request) in enumerate(group):
@@ -118,31 +119,14 @@ class TransformersEngine(Engine):
         device, dtype = self.model.device, self.model.dtype
         return {n: v.to(device, dtype) if v.is_floating_point() else v.to(device) for n, v in kept.items()}
 
-    def _conversation(self, request: Request) -> tuple[list[dict[str, Any]], float]:
-        """Return (messages in transformers' form with 16 kHz waveforms, seconds of audio)."""
-        clips, seconds = iter(prompt.clips(request.messages)), 0.0
-        out = []
-        for message in request.messages:
-            content = message.get("content")
-            if isinstance(content, (list, tuple)):
-                parts: list[dict[str, Any]] = []
-                for part in content:
-                    if isinstance(part, str) or part.get("type") == "text":
-                        parts.append({"type": "text", "text": part if isinstance(part, str) else part["text"]})
-                        continue
-                    clip = next(clips)
-                    wave = clip if hasattr(clip, "ndim") else audio.load_audio(clip)
-                    seconds += len(wave) / audio.SAMPLE_RATE
-                    parts.append({"type": "audio", **self._sound(wave)})
-                content = parts
-            out.append({**message, "role": _ROLES.get(message["role"], message["role"]), "content": content})
-        return out, seconds
-
-    def _sound(self, wave: Any) -> dict[str, Any]:
-        """Return a waveform as the processor takes it; one without a template is Mistral's and wants a file."""
+    def _sound(self, clip: Any) -> tuple[list[dict[str, Any]], float]:
+        """Return (a clip as the processor takes it, its seconds); one without a template is Mistral's: a file."""
+        wave = clip if hasattr(clip, "ndim") else audio.load_audio(clip)
         if getattr(self.processor, "chat_template", None):
-            return {"audio": wave}
-        return {"base64": base64.b64encode(audio.encode_wav(wave)).decode()}
+            part: dict[str, Any] = {"type": "audio", "audio": wave}
+        else:
+            part = {"type": "audio", "base64": base64.b64encode(audio.encode_wav(wave)).decode()}
+        return [part], len(wave) / audio.SAMPLE_RATE
 
     def _row(self, index: int, request: Request, sampling: Sampling, ids: list[int], seconds: float) -> Row:
         opened = self.tokenizer.decode(ids[-8:]).rstrip().endswith(prompt.THINK) and not request.continue_final

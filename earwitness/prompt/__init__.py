@@ -20,6 +20,7 @@ from earwitness.prompt.content import (
     question_text,
     report_choices,
     sample_messages,
+    translate,
     user_message,
 )
 from earwitness.prompt.encoding import encode
@@ -75,5 +76,6 @@ __all__ = [
     "report_choices",
     "sample_messages",
     "segments",
+    "translate",
     "user_message",
 ]

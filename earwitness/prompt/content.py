@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from earwitness.records import Sample
@@ -56,6 +56,33 @@ def clips(messages: Sequence[Message]) -> list[Any]:
         if isinstance(content, (list, tuple)):
             found += [_clip(part) for part in content if isinstance(part, dict) and part.get("type") in AUDIO_PARTS]
     return found
+
+
+def translate(
+    messages: Sequence[Message],
+    roles: Mapping[str, str],
+    sound: Callable[[Any], tuple[list[dict[str, Any]], float]],
+) -> tuple[list[Message], float]:
+    """Return (messages in another form, seconds of audio in them).
+
+    Roles are renamed by ``roles``; strings among the parts become text parts; each clip becomes the parts that
+    ``sound`` gives for it, with its length in seconds.
+    """
+    heard, seconds = iter(clips(messages)), 0.0
+    out = []
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, (list, tuple)):
+            parts: list[dict[str, Any]] = []
+            for part in content:
+                if isinstance(part, str) or part.get("type") == "text":
+                    parts.append({"type": "text", "text": part if isinstance(part, str) else part["text"]})
+                    continue
+                sounds, length = sound(next(heard))
+                parts, seconds = parts + sounds, seconds + length
+            content = parts
+        out.append({**message, "role": roles.get(message["role"], message["role"]), "content": content})
+    return out, seconds
 
 
 def _clip(part: dict[str, Any]) -> Any:
