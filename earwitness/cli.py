@@ -100,7 +100,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}; check the path, its permissions and the disk"
     text = " ".join(str(error).split())
-    if isinstance(error, (ValueError, OSError, ArithmeticError)) and text:
+    if isinstance(error, (ValueError, OSError, ArithmeticError, MemoryError)) and text:
         return text
     return f"{type(error).__name__}: {text[:300] or 'no message'}; run again with --debug for the traceback"
 

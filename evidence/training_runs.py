@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -62,10 +63,12 @@ def config(folder: pathlib.Path, stage: str, steps: int, lr: float) -> None:
     (folder / f"{stage}.yaml").write_text(yaml.safe_dump(common | special))
 
 
-def start(folder: pathlib.Path, stage: str, *overrides: str, ranks: int = 1) -> subprocess.Popen[str]:
+def start(
+    folder: pathlib.Path, stage: str, *overrides: str, ranks: int = 1, program: Sequence[str] = ("-m", "earwitness")
+) -> subprocess.Popen[str]:
     """Start a stage as a user does, one thread a rank."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    words = ["-m", "earwitness", "train", stage, "--config", str(folder / f"{stage}.yaml")]
+    words = [*program, "train", stage, "--config", str(folder / f"{stage}.yaml")]
     given = [word for o in overrides for word in ([o] if o.startswith("--") else ["--set", o])]
     return subprocess.Popen(
         [sys.executable, *launch, *words, *given],

@@ -157,7 +157,7 @@ def test_no_memory_is_said_with_the_step(tmp_path):
     def greedy(step):
         return {"x": float(torch.empty(1 << 60).sum())}
 
-    with pytest.raises(MemoryError, match="step 0: out of memory; lower the batch"):
+    with pytest.raises(MemoryError, match="step 0: out of memory; lower max_tokens"):
         loop.run(loop.LoopConfig(steps=2), World(), {"a": learner}, greedy, tmp_path)
 
 
@@ -201,6 +201,19 @@ def test_a_run_folder_keeps_its_config(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["config"]["steps"] == 5
     with pytest.raises(ValueError, match="begun with another seed"):
         configs.record(loop.LoopConfig(steps=5, seed=1), tmp_path)
+
+
+def test_a_run_may_change_what_helps_it_on_and_says_so(tmp_path, capsys):
+    configs.record(OptimiserConfig(lr=0.1), tmp_path)
+    configs.record(OptimiserConfig(lr=0.01), tmp_path)
+    assert f"run {tmp_path} goes on with lr 0.01, before 0.1" in capsys.readouterr().err
+    configs.record(OptimiserConfig(lr=0.01), tmp_path)
+    assert capsys.readouterr().err == ""
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["config"]["lr"] == 0.01 and written["changes"] == [{"lr": [0.1, 0.01]}] and written["versions"]
+    with pytest.raises(ValueError, match="begun with another muon;"):
+        configs.record(OptimiserConfig(lr=0.02, muon=False), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == written
 
 
 def test_every_shipped_config_is_read():

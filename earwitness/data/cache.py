@@ -164,7 +164,10 @@ def _load(clip: str | bytes, sample: Sample) -> np.ndarray:
     try:
         if isinstance(clip, str) and clip.startswith("soundworld:"):
             return soundworld.waveform(clip)
-        return audio.load_audio(clip)
+        wave = audio.load_audio(clip)
+        if len(wave) < audio.N_FFT:
+            raise ValueError(f"it has {1000 * len(wave) / audio.SAMPLE_RATE:.3g} ms, less than a frame of 25 ms")
+        return wave
     except (OSError, ValueError) as error:
         raise _unreadable(sample, "audio bytes" if isinstance(clip, bytes) else clip, str(error)) from error
 

@@ -8,11 +8,15 @@ import json
 import os
 import pathlib
 import platform
+import sys
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 T = TypeVar("T")
+
+MAY_CHANGE = ("lr", "max_tokens", "activation_checkpointing", "device", "checkpoint_seconds", "log_every")
+"""Last parts of the keys that a run may change on its way."""
 
 
 def from_mapping(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
@@ -66,25 +70,42 @@ def load(cls: type[T], path: str | pathlib.Path, overrides: tuple[str, ...] = ()
 
 
 def record(config: Any, folder: pathlib.Path) -> None:
-    """Write the resolved config and the versions into a run folder; raises ``ValueError`` if it holds another config.
+    """Write the resolved config and the versions into a run folder, or check that it is this config's folder.
 
-    A run that continues under another config would be neither run, so only its folder's own config continues it.
+    A run that continues under another config would be neither run, so a change is refused, but for ``MAY_CHANGE``:
+    what helps a run on that ran out of memory or diverged. Such a change is told and written down.
+
+    Raises:
+        ValueError: the folder belongs to another config.
     """
     import torch
     import transformers
 
-    resolved = json.loads(json.dumps(dataclasses.asdict(config)))
     path = folder / "config.json"
-    if path.exists():
-        before = json.loads(path.read_text())["config"]
-        changed = sorted(k for k in {*before, *resolved} if before.get(k) != resolved.get(k))
-        if changed:
-            names = ", ".join(changed)
-            raise ValueError(f"run {folder} was begun with another {names}; restore it, or set run= to a new folder")
-        return
+    resolved = json.loads(json.dumps(dataclasses.asdict(config)))
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     versions["transformers"] = transformers.__version__
+    found = json.loads(path.read_text()) if path.exists() else {"config": resolved, "versions": versions}
+    before, now = _flat(found["config"]), _flat(resolved)
+    changed = {k: (before.get(k), now.get(k)) for k in sorted({*before, *now}) if before.get(k) != now.get(k)}
+    refused = [key for key in changed if key.rpartition(".")[2] not in MAY_CHANGE]
+    if refused:
+        names = ", ".join(refused)
+        raise ValueError(f"run {folder} was begun with another {names}; restore it, or set run= to a new folder")
+    if path.exists() and not changed:
+        return
+    for key, (old, new) in changed.items():
+        print(f"run {folder} goes on with {key} {new}, before {old}", file=sys.stderr)
+    changes = {"changes": [*found.get("changes", []), changed]} if changed else {}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "config.partial"
-    partial.write_text(json.dumps({"config": resolved, "versions": versions}, indent=2) + "\n")
+    partial.write_text(json.dumps({**found, "config": resolved, **changes}, indent=2) + "\n")
     os.replace(partial, path)
+
+
+def _flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, by keys such as ``loop.steps``."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        out |= _flat(value, f"{place}{key}.") if isinstance(value, dict) else {place + key: value}
+    return out
