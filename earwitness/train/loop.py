@@ -125,6 +125,7 @@ def _step(step_at: Callable[[int], dict[str, float]], step: int) -> dict[str, fl
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error):
             raise MemoryError(
-                f"step {step}: out of memory; lower max_tokens or set compute.activation_checkpointing=true, and start it again"
+                f"step {step}: out of memory; lower max_tokens or set compute.activation_checkpointing=true, and "
+                "start it again"
             ) from error
         raise

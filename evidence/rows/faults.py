@@ -1,4 +1,4 @@
-"""Training, contract row 6: a fault ends a run with one sentence that says what and where, and the run goes on after it.
+"""Training, contract row 6: a fault ends a run with one sentence that says what and where; the run goes on after it.
 
 Every fault strikes a run that has a checkpoint. The command must end within a minute, with code 1 and one sentence;
 then the fault is taken away, the same command is given again, and the end is bit for bit that of a run that met none.
