@@ -121,7 +121,7 @@ def run_ours(folder: pathlib.Path, options: dict[str, Any], work: argparse.Names
     tokenizer, model = published(StartConfig(model=str(folder / "model")))
     asked = questions(work.prompts * work.iterations)
     prompts = [Prompt(n, sample, dialogue.question(tokenizer, sample), []) for n, sample in enumerate(asked)]
-    engine = LocalEngine(copy.deepcopy(model), tokenizer, workers=1)
+    engine = LocalEngine(copy.deepcopy(model), tokenizer, repeatable=True)
     config, world = RlvrConfig(run="", loop=None, start=None), World()  # type: ignore[arg-type]
     policy = Policy(model, engine.markers.suppressed)
     settings = ((Critic(model), config.critic), (policy, config.actor))

@@ -265,6 +265,19 @@ def test_batches_side_by_side_answer_the_same(model, tokenizer):
     assert not [t for t in threading.enumerate() if t.name == "earwitness-batch"]
 
 
+def test_rows_that_are_dealt_out_meet_in_the_same_way_again(model, tokenizer):
+    sampling = Sampling(temperature=1.0, max_new_tokens=20, logprobs=True)
+
+    def replies():
+        engine = LocalEngine(model, tokenizer, max_batch=24, workers=3, repeatable=True)
+        return list(engine.generate(asks(100), sampling))
+
+    once, again = replies(), replies()
+    assert [r.logprobs for r in once] == [r.logprobs for r in again]  # to the bit
+    alone = list(LocalEngine(model, tokenizer, workers=1).generate(asks(100), sampling))
+    assert [r.token_ids for r in once] == [r.token_ids for r in alone]
+
+
 def test_long_clips_are_several_blocks(local):
     (reply,) = local.generate([Request([prompt.user_message("which", [tone(26)])])], Sampling(max_new_tokens=2))
     assert reply.audio_tokens == 313 + 13

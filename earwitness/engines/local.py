@@ -54,6 +54,7 @@ class LocalEngine(Engine):
         cache_tokens: int | None = None,
         prefill_tokens: int | None = None,
         workers: int | None = None,
+        repeatable: bool = False,
     ):
         """Wrap a loaded model.
 
@@ -64,8 +65,9 @@ class LocalEngine(Engine):
             max_batch: most rows that run together. 128 keeps two CPU cores busy; more helps a GPU.
             cache_tokens: most cached tokens, rows times longest row; by default what half of the free memory holds.
             prefill_tokens: prompt tokens that are run at once.
-            workers: batches that run side by side, on a CPU; by default one a core for a small model, else one. Only
-                one is bit-identical from run to run, because with more it depends on timing which rows meet.
+            workers: batches that run side by side, on a CPU; by default one a core for a small model, else one.
+            repeatable: deal requests out to the workers in turn, so that the same call gives the same replies to the
+                bit; else the worker that is free takes the next one, and rounding depends on which requests meet.
 
         Raises:
             ValueError: the tokenizer lacks a name, or disagrees with the config.
@@ -73,7 +75,7 @@ class LocalEngine(Engine):
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         self.weights_version = 0
         self.markers = find_markers(tokenizer, model.config, name)
-        self._max_batch, self._max_workers = max_batch, workers
+        self._max_batch, self._max_workers, self._is_repeatable = max_batch, workers, repeatable
         self._decoders = [Decoder(model, self.markers.suppressed)]
         self.context = self._decoders[0].context
         device = self._decoders[0].device
@@ -106,7 +108,7 @@ class LocalEngine(Engine):
             )
             for decoder in decoders
         ]
-        replies = run_batches(batches, itertools.chain(first, rows), cores_each)
+        replies = run_batches(batches, itertools.chain(first, rows), cores_each, in_turn=self._is_repeatable)
         early: dict[int, Reply] = {}
         expected = 0
         try:

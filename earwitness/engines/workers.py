@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 
 import torch
@@ -17,6 +18,7 @@ from earwitness.engines.rows import Row
 from earwitness.records import Reply
 
 _Result = tuple[int, Reply] | BaseException | None
+_BLOCK = 16  # replies to one prompt stand together, and are then prefilled together
 Replies = Generator[tuple[int, Reply], None, None]
 
 
@@ -32,8 +34,35 @@ class _Shared(Iterator[Row]):
             return next(self._rows)
 
 
-def run_batches(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int) -> Replies:
+class _Dealt:
+    """An iterator dealt out to several threads in turn, ``_BLOCK`` rows each, however fast they are."""
+
+    def __init__(self, rows: Iterator[Row], parts: int):
+        self._rows = enumerate(rows)
+        self._lock = threading.Lock()
+        self._waiting: list[deque[Row]] = [deque() for _ in range(parts)]
+
+    def parts(self) -> list[Iterator[Row]]:
+        """Return one iterator for each thread."""
+        return [self._part(mine) for mine in self._waiting]
+
+    def _part(self, mine: deque[Row]) -> Iterator[Row]:
+        while True:
+            with self._lock:
+                while not mine:
+                    index, row = next(self._rows, (-1, None))
+                    if row is None:
+                        return
+                    self._waiting[index // _BLOCK % len(self._waiting)].append(row)
+                row = mine.popleft()
+            yield row
+
+
+def run_batches(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int, in_turn: bool = False) -> Replies:
     """Yield (index, reply) from batches that share the rows; several run in a thread each.
+
+    Which batch a row joins depends on timing, and rounding on the batch; with ``in_turn`` rows are dealt out in turn, so
+    that the same rows give the same replies to the bit.
 
     Until it is closed, torch uses ``cores_each`` cores an operation in the whole process; then the setting is
     restored, and all threads have ended.
@@ -44,16 +73,17 @@ def run_batches(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int) 
         if len(batches) == 1:
             yield from batches[0].run(rows)
         else:
-            yield from _run_threads(batches, _Shared(rows), cores_each)
+            parts = _Dealt(rows, len(batches)).parts() if in_turn else [_Shared(rows)] * len(batches)
+            yield from _run_threads(batches, parts, cores_each)
     finally:
         torch.set_num_threads(cores)
 
 
-def _run_threads(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int) -> Replies:
+def _run_threads(batches: Sequence[Batch], parts: Sequence[Iterator[Row]], cores_each: int) -> Replies:
     results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
     workers = [
-        threading.Thread(target=_work, args=(batch, rows, results, cores_each), daemon=True, name="earwitness-batch")
-        for batch in batches
+        threading.Thread(target=_work, args=(batch, part, results, cores_each), daemon=True, name="earwitness-batch")
+        for batch, part in zip(batches, parts)
     ]
     try:
         for worker in workers:

@@ -143,7 +143,7 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
     check = guard(model)
     prompts = Prompts(config, tokenizer, FeatureCache(config.cache, model))
     twin: Any = copy.deepcopy(model)
-    engine = LocalEngine(twin.to(world.device), tokenizer, name=config.start.model, workers=1)
+    engine = LocalEngine(twin.to(world.device), tokenizer, name=config.start.model, repeatable=True)
     critic = place(Critic(model, config.loop.seed), world, config.compute, config.critic.bf16)
     adapt(model, config.start)
     silent = engine.markers.suppressed
