@@ -4,6 +4,7 @@ import csv
 import http.server
 import io
 import json
+import pathlib
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from earwitness import cli
 from earwitness.commands import ask, progress
 from earwitness.commands.answer_file import FIELDS, AnswerFile
-from earwitness.engines import Event
+from earwitness.engines import Engine, Event
 from earwitness.records import Reply
 
 QUESTION = "Which note is higher?"
@@ -119,6 +120,8 @@ def test_help_has_an_example(run, command):
         ["ask", "{clip}", "q", "--out", "a.csv"],
         ["ask", "{folder}", "q", "--out", "a.txt"],
         ["ask", "{folder}"],
+        ["ask", "{folder}", "q", "--verify"],
+        ["ask", "{clip}", "{clip}", "q", "--verify"],
         ["train", "no-such-stage", "--config", "c"],
         ["soundworld"],
     ],
@@ -175,6 +178,29 @@ def test_a_terminal_sees_the_chain_dimmed_and_no_control_characters(monkeypatch)
     stream.finish(Reply("a b", "first\x07"))
     assert err.getvalue() == ask._DIM + "a[31m b" + ask._PLAIN + "\n"
     assert out.getvalue() == "first\n"
+
+
+class Says(Engine):
+    """An engine that says two sentences about two notes, in pieces."""
+
+    pieces = ("Note 1 is A3. The second note is ", "lower than the first. I am", " sure")
+
+    def generate(self, requests, sampling=None, on_event=None):
+        for piece in self.pieces if on_event else ():
+            on_event(Event(0, "thinking", piece))
+        yield Reply(thinking="".join(self.pieces), answer="first")
+
+
+def test_claims_are_marked_while_they_stream(run, monkeypatch):
+    monkeypatch.setattr(ask, "load_engine", lambda args: Says())
+    two_notes = pathlib.Path(__file__).parent.parent / "examples" / "two_notes.wav"
+    code, out, err = run("ask", two_notes, QUESTION, "--verify")
+    assert code == 0 and out.strip() == "first"
+    assert "Note 1 is A3 ✓. The second note is lower than the first ✗. I am sure\n" in err
+    assert "claims: 1 verified ✓, 1 refuted ✗, 0 uncheckable ?\n  'The second note is lower than" in err
+    reply = json.loads(run("ask", two_notes, QUESTION, "--verify", "--json")[1])
+    assert [claim["outcome"] for claim in reply["claims"]] == ["verified", "refuted"]
+    assert tuple(reply) == (*ask.JSON_FIELDS, "claims")
 
 
 def test_interruption_and_surprises(run, clip, monkeypatch):

@@ -11,6 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earwitness.acoustics import Measurements
+    from earwitness.commands.claim_marks import ClaimMarks
     from earwitness.engines import Engine, Event, Sampling
     from earwitness.records import Reply
 
@@ -19,6 +21,7 @@ EXAMPLES = """examples:
   earwitness ask clip.wav "Which note is higher, the first or the second?"
   earwitness ask before.wav after.wav "Which recording has more noise?" --model stepfun-ai/Step-Audio-R1
   earwitness ask meeting.m4a --task transcribe --model http://localhost:8000/v1
+  earwitness ask clip.wav "Which note is higher, the first or the second?" --verify
   earwitness ask recordings/ "Is somebody speaking?" --out answers.csv
   earwitness ask questions.jsonl --out answers.jsonl"""
 
@@ -70,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 or auto (default: the first GPU, else the CPU)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="longest silence of a URL")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="mark what the reasoning says of the clip: ✓ measured so, ✗ not so, ? open",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the bare answer")
     parser.add_argument("--out", metavar="FILE", help="for many questions: .jsonl or .csv; answered ones are skipped")
     parser.add_argument("--limit", type=int, metavar="N", help="for many questions: only the first N")
@@ -84,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error("--out is for a folder or a JSONL file of questions; redirect stdout instead")
     if args.out and not args.out.endswith((".jsonl", ".csv")):
         args.parser.error(f"--out {args.out} must end in .jsonl or .csv")
+    if args.verify and (is_many or len(clips) > 1):
+        args.parser.error("--verify measures one clip; leave it out, or ask about one clip")
     if is_many:
         from earwitness.commands import ask_many
 
@@ -170,16 +180,28 @@ def _ask_one(args: argparse.Namespace, names: list[str], question: str) -> int:
     if args.dry_run:
         show_plan(args, sampling, think, [prompt.user_message(text, clips)])
         return 0
+    found = _measured(clips[0]) if args.verify else None
     engine = load_engine(args)
-    stream = None if args.json else _Stream()
+    stream = None if args.json else _Stream(found)
     reply = engine.ask(clips, text, think=think, seed=args.seed, sampling=sampling, on_event=stream)
     if args.json:
-        print(json.dumps({name: getattr(reply, name) for name in JSON_FIELDS}, ensure_ascii=False))
+        record = {name: getattr(reply, name) for name in JSON_FIELDS}
+        if found is not None:
+            from earwitness.grounding import verify_chain
+
+            record["claims"] = [v.to_json() for v in verify_chain(reply.thinking, found)]
+        print(json.dumps(record, ensure_ascii=False))
     elif stream is not None:
         stream.finish(reply)
     if reply.status != "complete":
         print(f"earwitness: {explain(reply)}", file=sys.stderr)
     return 0 if reply.answer or reply.tool_calls else 1
+
+
+def _measured(wave: Any) -> Measurements:
+    from earwitness.acoustics import Measurements
+
+    return Measurements(wave)
 
 
 def explain(reply: Reply) -> str:
@@ -216,10 +238,16 @@ def show_plan(args: argparse.Namespace, sampling: Sampling, think: bool, message
 class _Stream:
     """Writes the chain to stderr, dimmed on a terminal, and the answer to stdout, while they arrive."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: Measurements | None = None) -> None:
+        """With measurements of the clip, the claims of the chain are marked."""
         self._dim = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         self._kind = ""
         self._answer = ""
+        self._marks: ClaimMarks | None = None
+        if found is not None:
+            from earwitness.commands.claim_marks import ClaimMarks
+
+            self._marks = ClaimMarks(found, _DIM, self._dim)
 
     def __call__(self, event: Event) -> None:
         if event.kind != self._kind:
@@ -231,7 +259,8 @@ class _Stream:
         if event.kind == "answer":
             self._answer += event.text
         # Control characters of a model must not drive the terminal.
-        out.write(_CONTROL.sub("", event.text) if out.isatty() else event.text)
+        text = _CONTROL.sub("", event.text) if out.isatty() else event.text
+        out.write(self._marks.feed(text) if self._marks and event.kind == "thinking" else text)
         out.flush()
 
     def finish(self, reply: Reply) -> None:
@@ -239,10 +268,12 @@ class _Stream:
         self._leave()
         if reply.answer and self._answer.strip() != reply.answer:
             print(reply.answer)
+        if self._marks:
+            print(self._marks.summary(), file=sys.stderr)
 
     def _leave(self) -> None:
         if self._kind == "thinking":
-            sys.stderr.write((_PLAIN if self._dim else "") + "\n")
+            sys.stderr.write((self._marks.flush() if self._marks else "") + (_PLAIN if self._dim else "") + "\n")
             sys.stderr.flush()
         elif self._kind == "answer":
             sys.stdout.write("\n")

@@ -61,8 +61,8 @@ class _Dealt:
 def run_batches(batches: Sequence[Batch], rows: Iterator[Row], cores_each: int, in_turn: bool = False) -> Replies:
     """Yield (index, reply) from batches that share the rows; several run in a thread each.
 
-    Which batch a row joins depends on timing, and rounding on the batch; with ``in_turn`` rows are dealt out in turn, so
-    that the same rows give the same replies to the bit.
+    Which batch a row joins depends on timing, and rounding on the batch; with ``in_turn`` rows are dealt out in turn,
+    so that the same rows give the same replies to the bit.
 
     Until it is closed, torch uses ``cores_each`` cores an operation in the whole process; then the setting is
     restored, and all threads have ended.

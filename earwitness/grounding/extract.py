@@ -83,6 +83,11 @@ class ClaimStream:
         end = sentences.finished(self._left)
         return self._take(end) if end else []
 
+    @property
+    def position(self) -> int:
+        """Where the first sentence begins that has not ended yet, in characters."""
+        return self._offset
+
     def flush(self) -> list[Claim]:
         """Return the claims of what is left when the chain has ended."""
         return self._take(len(self._left))

@@ -83,6 +83,11 @@ class ClaimChecker:
         """Return the verdicts on the claims of the sentences that this piece finished; positions count from 0."""
         return [verify(claim, self._found) for claim in self._stream.feed(text)]
 
+    @property
+    def position(self) -> int:
+        """Up to which character the chain has been read."""
+        return self._stream.position
+
     def flush(self) -> list[Verdict]:
         """Return the verdicts on what was left when the chain ended."""
         return [verify(claim, self._found) for claim in self._stream.flush()]
