@@ -10,6 +10,7 @@ The run folder has a folder for every step:
                curate  rlvr  metrics                        pass@8 in [3, 6], PPO on sound and text (eq. 6-8)
     dpo/       pairs  train  metrics                        preferences about its own hearing (section 6.3)
     model/     the result                 rounds.json       every ``metrics.json``, in order
+    report.html                           the same to look at, with chains and their sound; after every ``metrics``
 
 Manifests, replies and verdicts in them are JSON lines. A step is done when its ``done.json`` is there; the same
 command goes on with the next one, and inside a stage from its last checkpoint. The steps run in one process. A stage
@@ -68,7 +69,7 @@ def main(
             return number
     copy_folder(recipe.last_model(), recipe.run / "model")
     _write(recipe.run / "rounds.json", rounds(recipe))
-    say(f"{recipe.run / 'model'} is the result; {recipe.run / 'rounds.json'} has the figures of every round")
+    say(f"{recipe.run / 'model'} is the result; {recipe.run / 'report.html'} shows what every round came to")
     return len(recipe.steps)
 
 

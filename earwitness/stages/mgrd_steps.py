@@ -18,7 +18,7 @@ import yaml
 
 from earwitness.data import cold_start, self_cognition
 from earwitness.records import Sample
-from earwitness.stages import round_metrics
+from earwitness.stages import mgrd_report, round_metrics
 from earwitness.stages.answers import Respondent, answered, is_right, write_manifest
 from earwitness.stages.curate import curate, select_questions
 from earwitness.stages.distill import distill
@@ -259,7 +259,9 @@ class Recipe:
         def work(folder: pathlib.Path, minutes: float | None) -> Counts:
             asked = [*cold_start.world(config.suites, 0, config.items, "validation"), *samples([config.manifest])]
             respondent = self._respondent(model(), self.config.seed)
-            return round_metrics.measure(respondent, asked, self.config.distill, config.max_new_tokens, folder)
+            numbers = round_metrics.measure(respondent, asked, self.config.distill, config.max_new_tokens, folder)
+            mgrd_report.write(self.run, asked)
+            return numbers
 
         return Step(name, f"{count:,} questions, with a chain and without", self._asking(count, 2), work)
 
