@@ -383,6 +383,13 @@ def test_the_shipped_configuration_and_what_smoke_makes_of_it():
     assert sum(step.seconds for step in mgrd_steps.Recipe(quick).steps) < 300
 
 
+def test_the_configuration_in_the_documentation_is_a_whole_plan(tmp_path):
+    page = (pathlib.Path(SHIPPED).parents[2] / "docs" / "mgrd.md").read_text()
+    (tmp_path / "my-mgrd.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    recipe = mgrd_steps.Recipe(mgrd.load(str(tmp_path / "my-mgrd.yaml")))
+    assert len(recipe.steps) == 4 + 3 * 7 + 3
+
+
 def test_a_preset_begins_with_an_encoder_and_a_tokenizer_of_its_own(tmp_path):
     values = {"rounds": 0, "run": str(tmp_path / "run"), "cold.items": 1, "cold.texts": 4, "cold.seeds": 2}
     config = mgrd.load(SHIPPED, tuple(f"{k}={v}" for k, v in values.items()))
