@@ -30,15 +30,20 @@ The same command continues a run that was stopped. With several tasks, --data is
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
+    add_run_arguments(parser)
+    parser.add_argument("--judge", metavar="URL#NAME", help="model that judges what rules cannot decide")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="ask every item N times")
+    parser.add_argument("--shuffle", type=int, metavar="SEED", help="put the choices of every item in another order")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every command that asks the items of tasks."""
     parser.add_argument("--task", required=True, metavar="ID,ID,...", help="the benchmarks, such as mmau,mmsu")
     parser.add_argument("--data", default=".", metavar="DIR", help="the published files (default: here)")
     parser.add_argument("--model", metavar="NAME|DIR|URL", help="default: the small model of the package")
     parser.add_argument("--out", metavar="RUN", help="folder of the run; it is made, or continued")
-    parser.add_argument("--judge", metavar="URL#NAME", help="model that judges what rules cannot decide")
     parser.add_argument("--prompt", default="report", help="report (as Step-Audio-R1 was asked) or authors")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task")
-    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="ask every item N times")
-    parser.add_argument("--shuffle", type=int, metavar="SEED", help="put the choices of every item in another order")
     parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests in flight at a URL")
     think = parser.add_mutually_exclusive_group()
     think.add_argument("--think-budget", type=int, metavar="N", help="close the reasoning after N tokens")
@@ -49,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 or auto (default: the first GPU, else the CPU)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="longest silence of a URL")
-    parser.add_argument("--json", action="store_true", help="print the summaries as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--dry-run", action="store_true", help="print counts and the first prompt, then stop")
 
 
@@ -59,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.out and not args.dry_run:
         args.parser.error("--out is missing; name the folder that the run is written to")
-    settings, loaded = _settings(args), _load(args)
+    settings, loaded = settings_of(args), load_tasks(args)
     if args.dry_run:
         for task, data in loaded:
-            _show_plan(task, data, settings)
+            show_plan(task, data, settings)
         return 0
     out = pathlib.Path(args.out)
     engine = load_engine(args)
@@ -104,7 +109,8 @@ def load_engine(args: argparse.Namespace) -> Engine:
     return ask.load_engine(args)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return how the items are asked; ``ValueError`` where an option is out of range."""
     from earwitness.evaluate.runner import Settings
 
     is_server = args.model is not None and args.model.startswith(("http://", "https://"))
@@ -114,14 +120,14 @@ def _settings(args: argparse.Namespace) -> Settings:
         sampling=ask.sampling_of(args),
         prompt=args.prompt,
         think=not args.no_think,
-        repeats=args.repeats,
+        repeats=getattr(args, "repeats", 1),
         limit=args.limit,
-        shuffle=args.shuffle,
+        shuffle=getattr(args, "shuffle", None),
         concurrency=args.concurrency if is_server else 0,
     )
 
 
-def _load(args: argparse.Namespace) -> list[tuple[Task, Dataset]]:
+def load_tasks(args: argparse.Namespace) -> list[tuple[Task, Dataset]]:
     """Return the tasks with their data; what is wrong with the data is said on stderr."""
     from earwitness.evaluate import tasks
 
@@ -178,7 +184,8 @@ def score_text(found: dict[str, Any]) -> str:
     return f"{100 * found['score']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
 
 
-def _show_plan(task: Task, data: Dataset, settings: Settings) -> None:
+def show_plan(task: Task, data: Dataset, settings: Settings) -> None:
+    """Print what would be asked, with the first prompt, without loading a model."""
     from earwitness import prompt
     from earwitness.evaluate import runner
 

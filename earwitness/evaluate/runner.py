@@ -79,7 +79,10 @@ class _Job:
     def request(self) -> Request:
         """Return the request with its clips in memory, so that a bad file is found before the model runs."""
         loaded = [_loaded(message) for message in self.messages(self.sample)]
-        return Request(loaded, think=self.think, tools=self.sample.tools or None, seed=self.seed)
+        is_open = bool(loaded) and loaded[-1].get("eot") is False
+        return Request(
+            loaded, think=self.think, tools=self.sample.tools or None, continue_final=is_open, seed=self.seed
+        )
 
 
 def items(data: Dataset, settings: Settings) -> list[Sample]:
