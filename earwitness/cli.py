@@ -14,7 +14,20 @@ from collections.abc import Sequence
 
 import earwitness
 
-COMMANDS = ("ask", "doctor", "measure", "ground", "soundworld", "train", "plan", "assemble", "eval", "score", "probe")
+COMMANDS = (
+    "ask",
+    "doctor",
+    "measure",
+    "ground",
+    "soundworld",
+    "train",
+    "plan",
+    "assemble",
+    "eval",
+    "score",
+    "probe",
+    "report",
+)
 """Each is a module of ``earwitness.commands`` with SUMMARY, EXAMPLES, ``add_arguments`` and ``run``."""
 
 # Command -> its module, where a builtin has the command's name.

@@ -1,7 +1,7 @@
 """Chains and their claims as HTML: what a page that shows reasoning beside its sound is made of.
 
 A page is one file without anything from elsewhere: styles, pictures and sound are in it. Templates extend
-``report.html.jinja`` and take ``told`` from ``told.html.jinja``.
+``page.html.jinja`` and take ``told`` from ``told.html.jinja``.
 """
 
 from __future__ import annotations
