@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="mark what the reasoning says of the clip: ✓ measured so, ✗ not so, ? open",
+        help="mark what the reasoning says of the clip: \u2713 measured so, \u2717 not so, ? open",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the bare answer")
     parser.add_argument("--out", metavar="FILE", help="for many questions: .jsonl or .csv; answered ones are skipped")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from earwitness.acoustics import Measurements
     from earwitness.grounding import Verdict
 
-MARKS = {"verified": "✓", "refuted": "✗", "uncheckable": "?"}
+MARKS = {"verified": "\u2713", "refuted": "\u2717", "uncheckable": "?"}
 _COLOURS = {"verified": "\x1b[32m", "refuted": "\x1b[31m", "uncheckable": "\x1b[33m"}
 _PLAIN = "\x1b[0m"
 
