@@ -20,7 +20,7 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-ASKS = ("distribution", "faults", "learns", "listens", "parity", "resume", "training")
+ASKS = ("distribution", "faults", "learns", "listens", "outside", "parity", "resume", "training")
 ROWS = [pytest.param(name, marks=needs_weights if name in ASKS else ()) for name in evidence.row_names()]
 
 
