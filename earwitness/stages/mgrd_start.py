@@ -61,6 +61,16 @@ def copy_folder(source: pathlib.Path, folder: pathlib.Path) -> None:
     os.replace(partial, folder)
 
 
+def count(paths: Iterable[str | pathlib.Path]) -> int:
+    """Return how many samples manifests have, for a plan: lines, and none of a file that is not there."""
+    total = 0
+    for place in (pathlib.Path(path).expanduser() for path in paths if path):
+        if place.is_file():
+            with open(place, "rb") as file:
+                total += sum(1 for line in file if line.strip())
+    return total
+
+
 def samples(paths: Iterable[str | pathlib.Path]) -> Iterator[Sample]:
     """Yield the samples of manifests, one after another; a step that found nothing left an empty one."""
     for place in (pathlib.Path(path).expanduser().resolve() for path in paths if path):

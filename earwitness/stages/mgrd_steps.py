@@ -23,7 +23,7 @@ from earwitness.stages.answers import Respondent, answered, is_right, write_mani
 from earwitness.stages.curate import curate, select_questions
 from earwitness.stages.distill import distill
 from earwitness.stages.mgrd_config import MgrdConfig
-from earwitness.stages.mgrd_start import copy_folder, learn_tokenizer, model_folder, samples, take_encoder
+from earwitness.stages.mgrd_start import copy_folder, count, learn_tokenizer, model_folder, samples, take_encoder
 
 Counts = dict[str, Any]
 
@@ -79,9 +79,10 @@ class Recipe:
             "audio": (str(self.run / "cold/data/audio.jsonl"), cold.audio_weight),
             "text": (str(self.run / "cold/data/text.jsonl"), cold.text_weight),
         }
-        clips = cold.items * len(cold.suites)
-        said = f"{clips:,} clips and {len(cold.manifests)} manifests, {cold.texts:,} text tasks, {cold.seeds} seeds"
-        yield Step("cold/data", said, self.config.seconds["item"] * (clips + cold.texts), self._cold_data)
+        clips = cold.items * len(cold.suites) + count(cold.manifests)
+        texts = cold.texts + count(cold.text_manifests)
+        said = f"{clips:,} samples with sound, {texts:,} of text, {cold.seeds} seeds"
+        yield Step("cold/data", said, self.config.seconds["item"] * (clips + texts), self._cold_data)
         yield self._sft("cold/sft", self.config.cold_sft, start, sources, clips)
         questions = str(self.run / "cold/data/text-rl.jsonl")
         yield self._rlvr("cold/rlvr", self.config.text_rlvr, self._model("cold/sft"), questions)
@@ -113,9 +114,9 @@ class Recipe:
     def _round(self, number: int) -> Iterator[Step]:
         config, pool, name = self.config, self.config.pool, f"round-{number}"
         before, here = self._after(number - 1), self.run / name
-        asked = pool.questions * len(pool.suites)
-        more = pool.rl_questions * len(pool.rl_suites) + pool.texts
-        said = f"{asked:,} questions, {pool.queries} queries, {more:,} more for RL, {len(pool.manifests)} manifests"
+        asked = pool.questions * len(pool.suites) + count(pool.manifests)
+        more = pool.rl_questions * len(pool.rl_suites) + pool.texts + count(pool.text_manifests)
+        said = f"{asked:,} questions, {pool.queries:,} queries, {more:,} more for RL"
         yield Step(f"{name}/pool", said, config.seconds["item"] * (asked + more), lambda f, m: self._pool(f, number))
 
         tries = config.questions.tries
@@ -140,8 +141,8 @@ class Recipe:
         """Write what the round may ask about; SoundWorld's items come after those of cold start and earlier rounds."""
         pool, cold = self.config.pool, self.config.cold
 
-        def fresh(suites: Iterable[str], count: int) -> Iterator[Sample]:
-            return cold_start.world(tuple(suites), cold.items + cold.seeds + (number - 1) * count, count)
+        def fresh(suites: Iterable[str], wanted: int) -> Iterator[Sample]:
+            return cold_start.world(tuple(suites), cold.items + cold.seeds + (number - 1) * wanted, wanted)
 
         def asked(samples: Iterable[Sample]) -> Iterator[Sample]:  # readable: the text that is known, and no chain
             for sample in samples:
@@ -254,7 +255,7 @@ class Recipe:
 
     def _measured(self, name: str, model: Callable[[], str]) -> Step:
         config = self.config.measure
-        count = config.items * len(config.suites)
+        asked_in_all = config.items * len(config.suites) + count([config.manifest])
 
         def work(folder: pathlib.Path, minutes: float | None) -> Counts:
             asked = [*cold_start.world(config.suites, 0, config.items, "validation"), *samples([config.manifest])]
@@ -263,7 +264,8 @@ class Recipe:
             mgrd_report.write(self.run, asked)
             return numbers
 
-        return Step(name, f"{count:,} questions, with a chain and without", self._asking(count, 2), work)
+        said = f"{asked_in_all:,} questions, with a chain and without"
+        return Step(name, said, self._asking(asked_in_all, 2), work)
 
 
 def _train(stage: str, folder: pathlib.Path, values: dict[str, Any], minutes: float | None) -> Counts | None:
