@@ -103,7 +103,7 @@ def sample(folder, name, seconds, hz=440.0):
 
 def test_the_cache_gives_what_the_encoder_gives(tmp_path, model):
     cache = FeatureCache(tmp_path / "cache", model)
-    samples = [sample(tmp_path, "a", 1.0), sample(tmp_path, "b", 30.0), sample(tmp_path, "c", 0.001)]
+    samples = [sample(tmp_path, "a", 1.0), sample(tmp_path, "b", 30.0), sample(tmp_path, "c", 0.025)]
     assert cache.fill(samples) == 3 and cache.fill(samples) == 0
     for item in samples:
         chunks = audio.split_chunks(audio.load_audio(item.audio[0]))
@@ -180,6 +180,8 @@ def test_sound_that_vanished_names_sample_and_file(tmp_path, model):
     with pytest.raises(OSError, match=r"sample g1: .*gone.wav cannot be used .No such file.*take the sample out"):
         FeatureCache(tmp_path / "cache", model).states(gone)
     (tmp_path / "text.wav").write_text("hello")
+    with pytest.raises(OSError, match=r"sample g0: .*g0.wav cannot be used .it has 20 ms, less than a frame of 25 ms"):
+        FeatureCache(tmp_path / "cache", model).states(sample(tmp_path, "g0", 0.02))
     with pytest.raises(OSError, match="sample g2: .*text.wav cannot be used"):
         FeatureCache(tmp_path / "cache", model).fill(
             [Sample(id="g2", audio=(str(tmp_path / "text.wav"),), question="x")]
