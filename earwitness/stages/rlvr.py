@@ -144,7 +144,7 @@ def main(config_path: str, overrides: tuple[str, ...] = (), minutes: float | Non
     prompts = Prompts(config, tokenizer, FeatureCache(config.cache, model))
     twin: Any = copy.deepcopy(model)
     engine = LocalEngine(twin.to(world.device), tokenizer, name=config.start.model, repeatable=True)
-    critic = place(Critic(model), world, config.compute, config.critic.bf16)
+    critic = place(Critic(model, config.loop.seed), world, config.compute, config.critic.bf16)
     adapt(model, config.start)
     silent = engine.markers.suppressed
     policy = place(Policy(model, silent, config.rollout.temperature), world, config.compute, config.actor.bf16)

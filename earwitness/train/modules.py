@@ -100,15 +100,18 @@ class Policy(Listener):
 class Critic(Listener):
     """Values the states of a conversation: the expected reward before each learned token is chosen.
 
-    A copy of the policy with a linear head of its own, without bias, that begins at zero: so the actor's first updates
-    see rewards and not the noise of a head drawn at random. It hears the audio through its own adaptor.
+    A copy of the policy with a linear head of its own, without bias, drawn from N(0, 1 / (H + 1)) as in
+    Open-Reasoner-Zero. It hears the audio through its own adaptor.
     """
 
-    def __init__(self, model: AudioReasoner) -> None:
+    def __init__(self, model: AudioReasoner, seed: int = 0) -> None:
         super().__init__(model)
         self.adapter, self.decoder = copy.deepcopy(model.adapter), copy.deepcopy(model.model)
-        self.value_head = nn.Linear(model.config.hidden_size, 1, bias=False)
-        nn.init.zeros_(self.value_head.weight)
+        width = model.config.hidden_size
+        self.value_head = nn.Linear(width, 1, bias=False)
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(1, width, generator=generator) * (width + 1) ** -0.5
+        self.value_head.weight.data.copy_(weight)
         self.value_head.to(model.device)
 
     def forward(self, batch: Batch) -> torch.Tensor:
