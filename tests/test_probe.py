@@ -10,7 +10,7 @@ from earwitness import cli, soundworld
 from earwitness.engines.protocol import Engine
 from earwitness.evaluate import probe, tasks
 from earwitness.evaluate.probe import chains, conditions, edits, measures
-from earwitness.evaluate.runner import Settings
+from earwitness.evaluate.runner import Settings, load_clip
 from earwitness.evaluate.task import Dataset
 from earwitness.grounding import Claim, Verdict
 from earwitness.records import Reply, Sample
@@ -24,7 +24,7 @@ def items(suite, count):
 
 def clip_of(messages):
     parts = [part for part in messages[-1]["content"] if part["type"] == "audio"]
-    return conditions.load(parts[0]["audio"]) if parts else None
+    return load_clip(parts[0]["audio"]) if parts else None
 
 
 # What is asked

@@ -17,8 +17,8 @@ import yaml
 
 from earwitness.acoustics import Measurements
 from earwitness.evaluate import statistics
-from earwitness.evaluate.probe.conditions import load
 from earwitness.evaluate.run_records import RecordFile, Row
+from earwitness.evaluate.runner import load_clip
 from earwitness.grounding import verify_chain
 from earwitness.grounding.report import Told, marked, player, render
 from earwitness.records import Sample
@@ -173,7 +173,7 @@ def _items(one: TaskRun, samples: Sequence[Sample], shown: int) -> list[dict[str
     out = []
     for sample in known[::stride]:
         row = place[sample.id]
-        waves = [load(clip) for clip in sample.audio]
+        waves = [load_clip(clip) for clip in sample.audio]
         thought = row.get("thinking") or ""
         verdicts = verify_chain(thought, Measurements(waves[0])) if thought and len(waves) == 1 else []
         remark = ", ".join(f"{name} {row.get(name)}" for name in ("official", "robust", "rule", "status"))

@@ -272,14 +272,20 @@ def _loaded(message: Message) -> Message:
 def _with_clip(part: Any) -> Any:
     if not isinstance(part, dict) or part.get("type") != "audio" or not isinstance(part.get("audio"), (str, bytes)):
         return part
-    name = part["audio"]
-    if isinstance(name, str) and name.startswith("soundworld:"):
+    return {**part, "audio": load_clip(part["audio"])}
+
+
+def load_clip(clip: Any) -> Any:
+    """Return a clip as a 16 kHz waveform: an array as it is, bytes, a path or a SoundWorld address."""
+    if hasattr(clip, "ndim"):
+        return clip
+    if isinstance(clip, str) and clip.startswith("soundworld:"):
         from earwitness import soundworld
 
-        return {**part, "audio": soundworld.waveform(name)}
+        return soundworld.waveform(clip)
     from earwitness import audio
 
-    return {**part, "audio": audio.load_audio(name)}
+    return audio.load_audio(clip)
 
 
 # -- records -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from earwitness import soundworld
 from earwitness.engines.protocol import Engine
 from earwitness.evaluate import runner
 from earwitness.evaluate.probe import chains, measures
-from earwitness.evaluate.probe.conditions import AWAY, CONDITIONS, HARMLESS, PARTLY, TOLD, Conditions, load
+from earwitness.evaluate.probe.conditions import AWAY, CONDITIONS, HARMLESS, PARTLY, TOLD, Conditions
 from earwitness.evaluate.probe.edits import EDITS, edited
 from earwitness.evaluate.run_records import RecordFile, Row
 from earwitness.evaluate.runner import Settings
@@ -121,7 +121,7 @@ def _read_claims(asked: _Asked, samples: Sequence[Sample], folder: pathlib.Path)
         row = asked.rows["real"].get(sample.id)
         if row is None or not row["thinking"] or len(sample.audio) != 1 or sample.id in found:
             continue
-        found[sample.id] = {"id": sample.id, **chains.read(row["thinking"], load(sample.audio[0]))}
+        found[sample.id] = {"id": sample.id, **chains.read(row["thinking"], runner.load_clip(sample.audio[0]))}
         append_line(path, json.dumps(found[sample.id], ensure_ascii=False) + "\n")
     return found
 

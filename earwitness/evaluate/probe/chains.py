@@ -20,9 +20,8 @@ from earwitness.prompt import Message
 
 EARLY = {"early_0": 0.0, "early_25": 0.25, "early_50": 0.5, "early_75": 0.75}
 """Answer after so much of the chain, in words."""
-CLOSED = (*EARLY, "filler")
-"""Conditions in which the chain is closed and only the answer is asked for."""
-CHAINS = (*CLOSED, "corrupted")
+CHAINS = (*EARLY, "filler", "corrupted")
+"""In all but the last the chain is closed and only the answer is asked for."""
 
 _CONTRARY = (
     ("higher", "lower"), ("highest", "lowest"), ("high", "low"), ("louder", "softer"), ("loudest", "softest"),

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from earwitness import audio, soundworld
+from earwitness import audio
 from earwitness.data import codecs
+from earwitness.evaluate.runner import load_clip
 from earwitness.evaluate.task import Task
 from earwitness.prompt import Message
 from earwitness.prompt.content import AUDIO_PARTS
@@ -71,16 +72,7 @@ class Conditions:
             bare = _with_clips(plain, lambda part: None)
             return _with_words(bare, _WORDS[name].format(_text(name, sample))) if name in TOLD else bare
         change, rng = _CHANGES[name], _generator(sample.id, name)
-        return _with_clips(plain, lambda part: {"type": "audio", "audio": change(load(part[part["type"]]), rng)})
-
-
-def load(clip: Any) -> np.ndarray:
-    """Return a clip as a 16 kHz waveform: an array, bytes, a path or a SoundWorld address."""
-    if hasattr(clip, "ndim"):
-        return np.asarray(clip, np.float32)
-    if isinstance(clip, str) and clip.startswith("soundworld:"):
-        return soundworld.waveform(clip)
-    return audio.load_audio(clip)
+        return _with_clips(plain, lambda part: {"type": "audio", "audio": change(load_clip(part[part["type"]]), rng)})
 
 
 def _donors(samples: Sequence[Sample]) -> dict[str, Sample]:
