@@ -154,6 +154,18 @@ class Stream:
         return [batches[i] for i in order]
 
 
+def thinned(samples: Samples, shares: dict[str, float]) -> list[Sample]:
+    """Return the samples less those of some question types, of which a share (0 to 1) stays, evenly spread."""
+    due = dict.fromkeys(shares, 0.0)
+    kept = []
+    for sample in (samples[number] for number in range(len(samples))):
+        before = due.get(sample.task, 0.0)
+        due[sample.task] = before + shares.get(sample.task, 1.0)
+        if int(due[sample.task]) > int(before):
+            kept.append(sample)
+    return kept
+
+
 def part(items: Sequence[T], rank: int, size: int) -> list[T]:
     """Return a rank's part of a step's items, every ``size``-th: sorted by length, parts have like lengths."""
     return list(items[rank::size])

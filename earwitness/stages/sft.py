@@ -23,7 +23,7 @@ from earwitness.data.cache import FeatureCache
 from earwitness.data.collate import Batch, collate, collate_packed, nothing
 from earwitness.data.dialogue import Example
 from earwitness.data.manifest import Manifest
-from earwitness.data.stream import Source, Stream, micro_batches, part
+from earwitness.data.stream import Source, Stream, micro_batches, part, thinned
 from earwitness.losses import sft_loss
 from earwitness.model import presets
 from earwitness.model.reasoner import AudioReasoner
@@ -83,6 +83,9 @@ class SftConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     """SoundWorld clips; ``suites: []`` for none."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """SoundWorld's question types of which only this share of the items is learned, so that a later stage finds a model
+    that writes its chains well and is seldom right there."""
     manifests: dict[str, ManifestConfig] = field(default_factory=dict)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     batch: int = 64
@@ -112,7 +115,10 @@ class Data:
         self._cache = FeatureCache(config.cache, model) if config.manifests else None
         self._tokenizer, self._without = tokenizer, config.mixture.without_choices
         kinds = {kind: getattr(config.mixture, kind) for kind in ("think", "direct", "caption", "transcribe")}
-        sources = {suite: Source(self._shards.samples[suite], 1.0, kinds) for suite in suites}
+        if unknown := config.shares.keys() - {x.task for suite in suites for x in self._shards.samples[suite]}:
+            raise ValueError(f"shares: no question in data.suites is of type {sorted(unknown)[0]!r}")
+        kept = {suite: thinned(self._shards.samples[suite], config.shares) for suite in suites}
+        sources = {suite: Source(samples, 1.0, kinds) for suite, samples in kept.items()}
         for name, given in config.manifests.items():
             manifest = Manifest(given.path)
             say(f"{name}: {len(manifest):,} samples in {given.path}")
