@@ -6,7 +6,7 @@
 
 A row is a file with ``run(reduced, folder) -> {"figures": {...}, "holds": {name: bool}}``. ``folder`` keeps what an
 interrupted row has measured; it belongs to one state of the package, so old answers never enter a new figure. A row
-about training says ``TRAINS = True``: then the training code is part of that state.
+about training says ``TRAINS = True``: then the training code and ``configs`` are part of that state.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _resume_folder(name: str, reduced: bool, trains: bool) -> pathlib.Path:
 
 
 def _state(row: pathlib.Path, trains: bool) -> str:
-    """Return a hash of the row and of the package, weights included, as far as they decide a figure."""
+    """Return a hash of the row, of the package, weights included, and of configs, as far as they decide a figure."""
     left_out = _NOT_MEASURED if trains else (*_NOT_MEASURED, *_TRAINING)
     package = ROOT / "earwitness"
     digest = hashlib.sha256(row.read_bytes())
@@ -117,6 +117,8 @@ def _state(row: pathlib.Path, trains: bool) -> str:
         inside = path.relative_to(package)
         if path.is_file() and inside.parts[0] not in left_out and "__pycache__" not in inside.parts:
             digest.update(f"{inside.as_posix()}\n".encode() + path.read_bytes())
+    for path in sorted((ROOT / "configs").rglob("*.yaml")) if trains else ():
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
