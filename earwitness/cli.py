@@ -27,6 +27,7 @@ COMMANDS = (
     "score",
     "probe",
     "report",
+    "serve",
 )
 """Each is a module of ``earwitness.commands`` with SUMMARY, EXAMPLES, ``add_arguments`` and ``run``."""
 
@@ -42,6 +43,9 @@ _EXTRAS = {
     "accelerate": "train",
     "peft": "train",
     "sklearn": "dev",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 
 

@@ -43,16 +43,20 @@ class Batch:
         self.stopped = threading.Event()
         """Set from outside to end ``run`` between two steps."""
 
-    def run(self, rows: Iterator[Row]) -> Generator[tuple[int, Reply], None, None]:
-        """Yield (index, reply) in the order in which rows finish, reading new rows as places become free."""
+    def run(self, rows: Iterator[Row | None]) -> Generator[tuple[int, Reply], None, None]:
+        """Yield (index, reply) in the order in which rows finish, reading new rows as places become free.
+
+        A None among the rows says that none is there at the moment; those that run go on.
+        """
         waiting: list[Row] = []
         exhausted = False
         while not self.stopped.is_set():
             free = self._max_rows - len(self._active)
             # A handful at a time fills a prefill and leaves other workers their share.
             if not exhausted and not waiting and (free >= self._handful or not self._active):
-                waiting += itertools.islice(rows, min(free, self._handful))
-                exhausted = not waiting
+                read = _read(rows, min(free, self._handful))
+                waiting += read or ()
+                exhausted = read is None
             for row in [r for r in waiting if r.request.cancelled.is_set()]:
                 waiting.remove(row)
                 yield row.index, row.reply(self._tokenizer, self._markers)
@@ -63,6 +67,11 @@ class Batch:
                 yield from self._step()
             elif exhausted and not waiting:
                 return
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no row runs."""
+        return not self._active
 
     def _take(self, waiting: list[Row]) -> list[Row]:
         """Remove and return the rows that the cache has room for; at least one if none is running."""
@@ -214,3 +223,13 @@ class Batch:
                 self._seen[i] = False
                 self._seen[i, row.prompt_ids] = True
         return self._seen[first : first + len(rows)]
+
+
+def _read(rows: Iterator[Row | None], most: int) -> list[Row] | None:
+    """Return the rows up to the first None, perhaps none of them; None where there will be no more."""
+    read: list[Row] = []
+    for row in itertools.islice(rows, most):
+        if row is None:
+            return read
+        read.append(row)
+    return read or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -19,7 +20,7 @@ from earwitness.engines.protocol import Capabilities, Engine, Event, OnEvent, Re
 from earwitness.engines.rows import Markers, Row
 from earwitness.engines.sampling import combine_seeds
 from earwitness.engines.stream import ChainSplitter, Detokenizer
-from earwitness.engines.workers import run_batches
+from earwitness.engines.workers import Arrivals, run_arrivals, run_batches
 from earwitness.records import Reply
 
 _CONFIG_IDS = {
@@ -32,6 +33,10 @@ _MOST_WORKERS = 8
 _WORTH_SHARING = 16
 """Fewer requests than this run in one batch."""
 _SPEECH = re.compile(r"<audio_\d+>|<tts_\w+>|<unused_\d+>")
+
+
+class PromptTooLongError(ValueError):
+    """A prompt past the context; its text says by how many tokens."""
 
 
 class LocalEngine(Engine):
@@ -75,7 +80,7 @@ class LocalEngine(Engine):
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         self.weights_version = 0
         self.markers = find_markers(tokenizer, model.config, name)
-        self._max_batch, self._max_workers, self._is_repeatable = max_batch, workers, repeatable
+        self.max_batch, self._max_workers, self._is_repeatable = max_batch, workers, repeatable
         self._decoders = [Decoder(model, self.markers.suppressed)]
         self.context = self._decoders[0].context
         device = self._decoders[0].device
@@ -91,7 +96,42 @@ class LocalEngine(Engine):
             self._prepare(i, r, r.sampling or sampling, on_event is not None) for i, r in enumerate(requests)
         )
         first = list(itertools.islice(rows, _WORTH_SHARING))
-        workers, cores_each = self._split_cores(len(first))
+        early: dict[int, Reply] = {}
+        expected = 0
+        with self._batches(len(first), on_event) as (batches, cores_each):
+            replies = run_batches(batches, itertools.chain(first, rows), cores_each, in_turn=self._is_repeatable)
+            with contextlib.closing(replies):
+                for index, reply in replies:
+                    early[index] = reply
+                    while expected in early:
+                        yield early.pop(expected)
+                        expected += 1
+
+    def prepare(self, request: Request, sampling: Sampling | None = None, index: int = 0, follow: bool = False) -> Row:
+        """Return a request for ``run``, from any thread: its audio is loaded, its prompt rendered and known to fit.
+
+        Args:
+            request: what to answer.
+            sampling: its settings; the request's own come first.
+            index: names the reply and its events.
+            follow: whether ``on_event`` is told of its pieces.
+
+        Raises:
+            ValueError: a prompt past the context, or a request that cannot be rendered.
+            OSError: audio that cannot be read.
+        """
+        return self._prepare(index, request, request.sampling or sampling or Sampling(), follow)
+
+    def run(self, arrivals: Arrivals, on_event: OnEvent | None = None) -> Iterator[tuple[int, Reply]]:
+        """Yield (index, reply) of prepared rows as they end, whenever they arrive, until ``arrivals`` is closed."""
+        with self._batches(_WORTH_SHARING, on_event) as (batches, cores_each):
+            with contextlib.closing(run_arrivals(batches, arrivals, cores_each)) as replies:
+                yield from replies
+
+    @contextlib.contextmanager
+    def _batches(self, requests: int, on_event: OnEvent | None) -> Iterator[tuple[list[Batch], int]]:
+        """Give (the batches for so many requests, cores of each)."""
+        workers, cores_each = self._split_cores(requests)
         # A second call while one is running gets its own caches over the same weights.
         decoders = [self._take_decoder() for _ in range(workers)]
         on_event = _one_at_a_time(on_event)
@@ -101,24 +141,16 @@ class LocalEngine(Engine):
                 self._encode,
                 self.tokenizer,
                 self.markers,
-                max_rows=max(1, self._max_batch // len(decoders)),
+                max_rows=max(1, self.max_batch // len(decoders)),
                 cache_tokens=self._cache_tokens // len(decoders),
                 prefill_tokens=self._prefill_tokens,
                 on_event=on_event,
             )
             for decoder in decoders
         ]
-        replies = run_batches(batches, itertools.chain(first, rows), cores_each, in_turn=self._is_repeatable)
-        early: dict[int, Reply] = {}
-        expected = 0
         try:
-            for index, reply in replies:
-                early[index] = reply
-                while expected in early:
-                    yield early.pop(expected)
-                    expected += 1
+            yield batches, cores_each
         finally:
-            replies.close()
             for decoder in decoders:
                 decoder.trim()
             self._decoders += decoders
@@ -177,7 +209,7 @@ class LocalEngine(Engine):
             )
         room = self.context - len(ids)
         if room < 1:
-            raise ValueError(
+            raise PromptTooLongError(
                 f"the prompt has {len(ids)} tokens, {1 - room} more than {self.name or 'the model'} can read with a "
                 f"context of {self.context}; use fewer or shorter clips ({expected} of the tokens are audio)"
             )
