@@ -85,6 +85,22 @@ def test_spoken_mqa_splits_are_its_files(tmp_path, clips):
     assert len({s.id for s in samples}) == 2
 
 
+def test_audiobench_reads_both_of_its_layouts(tmp_path, clips):
+    row = {"context": {"bytes": WAV, "path": None}, "instruction": "Which?", "choices": ["(A) light rain", "(B) wind"]}
+    row |= {"answer": "(A) light rain", "other_attributes": {"task": "sound"}}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test-0.parquet")
+    task = tasks.get("audiobench")
+    (sample,) = task.load(tmp_path).samples
+    assert (sample.choices, sample.answer, sample.task) == (("light rain", "wind"), "light rain", "sound")
+    assert task.text(sample, "authors") == "Question:\nWhich?\nChoices:\n(A) light rain (B) wind"
+    said = [task.official(sample, text) for text in ("It is light rain.", "(A)", "light rain or wind", None)]
+    assert said == [True, False, False, None]
+    number = {"split": "short_digit", "id": 1, "answer": "12", "prediction": "The answer is 12."}
+    (tmp_path / "said.jsonl").write_text(json.dumps(number) + "\n")
+    _, (given,) = task.predictions(tmp_path / "said.jsonl")
+    assert task.officials([given]) == [True]
+
+
 def test_air_bench_finds_its_clips(tmp_path):
     item = {"path": "a.wav", "question": "Which?", "choice_a": "x", "choice_b": "y", "answer_gt": "y", "uniq_id": 1}
     item |= {"task_name": "Audio_Grounding", "dataset_name": "AudioGrounding"}

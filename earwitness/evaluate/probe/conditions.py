@@ -31,6 +31,8 @@ HARMLESS = ("codec", "gain", "pad")
 """The answer stays: telephone coding (mu-law), 3 dB softer, 0.2 s of silence before."""
 CONDITIONS = ("real", *AWAY, *TOLD, *PARTLY, *HARMLESS)
 
+_CACHE_BYTES = 512 << 20
+"""Of clips kept for all conditions: half an hour of sound at 16 kHz is 115 MB."""
 _MASK_SECONDS, _PAD_SECONDS, _GAIN_DB = 0.2, 0.2, -3.0
 _WORDS = {
     "transcript": 'The recording cannot be played; this is said in it: "{}"',
@@ -47,6 +49,8 @@ class Conditions:
         """Pair the items with those whose sound they get in ``other``."""
         self._task, self._prompt = task, prompt
         self._donor = _donors(samples)
+        self._clips: dict[Any, np.ndarray] = {}
+        self._cached_bytes = 0
 
     def applies(self, name: str, sample: Sample) -> bool:
         """Return whether an item can be asked under a condition."""
@@ -57,22 +61,37 @@ class Conditions:
         return bool(sample.audio) and (name != "other" or sample.id in self._donor)
 
     def messages(self, name: str, sample: Sample) -> list[Message]:
-        """Return the conversation; clips that are changed are waveforms, and are loaded here.
+        """Return the conversation with its clips loaded; under ``real`` they are as they were.
 
         Raises:
             OSError: a clip that cannot be read.
         """
         plain = self._task.messages(sample, self._prompt)
         if name == "real":
-            return plain
+            return _with_clips(plain, lambda part: {"type": "audio", "audio": self.clip(part[part["type"]])})
         if name == "other":
             clips = iter(self._donor[sample.id].audio)
-            return _with_clips(plain, lambda part: {"type": "audio", "audio": next(clips)})
+            return _with_clips(plain, lambda part: {"type": "audio", "audio": self.clip(next(clips))})
         if name in ("no_audio", *TOLD):
             bare = _with_clips(plain, lambda part: None)
             return _with_words(bare, _WORDS[name].format(_text(name, sample))) if name in TOLD else bare
         change, rng = _CHANGES[name], _generator(sample.id, name)
-        return _with_clips(plain, lambda part: {"type": "audio", "audio": change(load_clip(part[part["type"]]), rng)})
+        return _with_clips(plain, lambda part: {"type": "audio", "audio": change(self.clip(part[part["type"]]), rng)})
+
+    def clip(self, clip: Any) -> np.ndarray:
+        """Return a clip as a waveform; as many as there is room for are kept, since every condition asks for them.
+
+        The first ones stay: conditions go through all items in turn, so that of the latest none would be met again.
+        """
+        if not isinstance(clip, (str, bytes)):
+            return np.asarray(load_clip(clip))
+        if clip in self._clips:
+            return self._clips[clip]
+        wave = np.asarray(load_clip(clip))
+        if self._cached_bytes + wave.nbytes <= _CACHE_BYTES:
+            self._clips[clip] = wave
+            self._cached_bytes += wave.nbytes
+        return wave
 
 
 def _donors(samples: Sequence[Sample]) -> dict[str, Sample]:

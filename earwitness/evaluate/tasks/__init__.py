@@ -26,6 +26,7 @@ IDS = (
     "lat_bench",
     "ceaeval",
     "speechr",
+    "audiobench",
     "soundworld",
 )
 """Each is a module of this package that holds its ``Task`` as ``TASK``."""

@@ -32,11 +32,11 @@ class SpokenMQA(Task):
 
     def load(self, data: pathlib.Path) -> Dataset:
         """Read the parquet files; a file whose name holds no split needs a column ``split``."""
-        return files.dataset(data, (), _sample, what=self.id)
+        return files.dataset(data, (), sample, what=self.id)
 
     def predictions(self, path: pathlib.Path) -> tuple[Dataset, list[Prediction]]:
         """Read the four fields."""
-        return files.predictions(path, _sample, ("prediction", "model_prediction"))
+        return files.predictions(path, sample, ("prediction", "model_prediction"))
 
     def text(self, sample: Sample, prompt: str = "report") -> str:
         """Return the report's request, or that which the item brings."""
@@ -107,7 +107,8 @@ def _references(answer: Any, is_digits: bool) -> list[str]:
     return [each or _NOTHING for each in found]
 
 
-def _sample(row: files.Row) -> Sample:
+def sample(row: files.Row, domain: str = "speech") -> Sample:
+    """Return an item as it is published."""
     split = row.text("split", "") or next((each for each in SPLITS if each in row.file.stem), "")
     name = f"{split}/{row.name('id', 'index')}"  # every split numbers its own
     answer, instruction = row.fields.get("answer"), row.fields.get("instruction")
@@ -121,7 +122,7 @@ def _sample(row: files.Row) -> Sample:
         question=REPORT_PROMPT,
         answer=references[0] if references else None,
         answer_type="number",
-        domain="speech",
+        domain=domain,
         task=split,
         transcript=row.text("context_transcript", "") or None,
         source={"benchmark": "spoken_mqa", "id": row.fields.get("id")},
