@@ -1,4 +1,4 @@
-"""Mixtures, packing and importers."""
+"""Mixtures, shares of question types, packing and importers."""
 
 import json
 from collections import Counter
@@ -10,7 +10,8 @@ from earwitness import audio
 from earwitness.data import importers, mixture, packing
 from earwitness.data.dialogue import Example
 from earwitness.data.mixture import Mixture, Shuffle
-from earwitness.records import read_manifest
+from earwitness.data.stream import thinned
+from earwitness.records import Sample, read_manifest
 
 
 def tone(hz=440.0, seconds=0.2):
@@ -297,3 +298,12 @@ def test_folder_that_is_empty_or_missing(tmp_path):
         importers.import_folder(tmp_path, tmp_path / "m.jsonl", question="?")
     with pytest.raises(ValueError, match="is not a folder"):
         importers.import_folder(tmp_path / "x", tmp_path / "m.jsonl", question="?")
+
+
+def test_of_some_question_types_a_share_is_kept_spread_evenly():
+    samples = [Sample(id=f"s{i}", question="x?", task="rare" if i % 2 else "usual") for i in range(80)]
+    kept = thinned(samples, {"rare": 0.25})
+    rare = [int(s.id[1:]) for s in kept if s.task == "rare"]
+    assert [s.id for s in kept if s.task == "usual"] == [s.id for s in samples if s.task == "usual"]
+    assert len(rare) == 10 and {b - a for a, b in zip(rare, rare[1:])} == {8}
+    assert thinned(samples, {}) == samples and {s.task for s in thinned(samples, {"rare": 0.0})} == {"usual"}

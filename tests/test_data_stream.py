@@ -16,7 +16,7 @@ from earwitness.data import manifest as manifest_module
 from earwitness.data.cache import FeatureCache
 from earwitness.data.collate import collate, collate_packed
 from earwitness.data.manifest import Manifest
-from earwitness.data.stream import Source, Stream, micro_batches, part, thinned
+from earwitness.data.stream import Source, Stream, micro_batches, part
 from earwitness.model.adaptor import audio_tokens
 from earwitness.records import Sample
 
@@ -391,12 +391,3 @@ def test_replies_are_preferred_after_one_prompt(tokenizer):
     assert spelt(tokenizer, rejected)[1] == ["\n</think>\nno<|EOT|>"]
     with pytest.raises(ValueError, match="sample p: what is chosen ends without an answer"):
         dialogue.preference(tokenizer, dataclasses.replace(item, chosen="<think>\nit rings"), HEARD)
-
-
-def test_of_some_question_types_a_share_is_kept_spread_evenly():
-    samples = [Sample(id=f"s{i}", question="x?", task="rare" if i % 2 else "usual") for i in range(80)]
-    kept = thinned(samples, {"rare": 0.25})
-    rare = [int(s.id[1:]) for s in kept if s.task == "rare"]
-    assert [s.id for s in kept if s.task == "usual"] == [s.id for s in samples if s.task == "usual"]
-    assert len(rare) == 10 and {b - a for a, b in zip(rare, rare[1:])} == {8}
-    assert thinned(samples, {}) == samples and {s.task for s in thinned(samples, {"rare": 0.0})} == {"usual"}

@@ -92,9 +92,7 @@ class LocalEngine(Engine):
     ) -> Iterator[Reply]:
         """Yield replies in the order of the requests; see ``Engine.generate``."""
         sampling = sampling or Sampling()
-        rows: Iterator[Row] = (
-            self._prepare(i, r, r.sampling or sampling, on_event is not None) for i, r in enumerate(requests)
-        )
+        rows: Iterator[Row] = (self.prepare(r, sampling, i, on_event is not None) for i, r in enumerate(requests))
         first = list(itertools.islice(rows, _WORTH_SHARING))
         early: dict[int, Reply] = {}
         expected = 0
@@ -106,21 +104,6 @@ class LocalEngine(Engine):
                     while expected in early:
                         yield early.pop(expected)
                         expected += 1
-
-    def prepare(self, request: Request, sampling: Sampling | None = None, index: int = 0, follow: bool = False) -> Row:
-        """Return a request for ``run``, from any thread: its audio is loaded, its prompt rendered and known to fit.
-
-        Args:
-            request: what to answer.
-            sampling: its settings; the request's own come first.
-            index: names the reply and its events.
-            follow: whether ``on_event`` is told of its pieces.
-
-        Raises:
-            ValueError: a prompt past the context, or a request that cannot be rendered.
-            OSError: audio that cannot be read.
-        """
-        return self._prepare(index, request, request.sampling or sampling or Sampling(), follow)
 
     def run(self, arrivals: Arrivals, on_event: OnEvent | None = None) -> Iterator[tuple[int, Reply]]:
         """Yield (index, reply) of prepared rows as they end, whenever they arrive, until ``arrivals`` is closed."""
@@ -197,8 +180,20 @@ class LocalEngine(Engine):
     def _encode(self, waves: list[Any]) -> list[torch.Tensor]:
         return list(self.model.encode_audio(waves))
 
-    def _prepare(self, index: int, request: Request, sampling: Sampling, follow: bool) -> Row:
-        """Load the audio, render the prompt and check that it fits; nothing is computed yet."""
+    def prepare(self, request: Request, sampling: Sampling | None = None, index: int = 0, follow: bool = False) -> Row:
+        """Return a request for ``run``, from any thread: its audio is loaded, its prompt rendered and known to fit.
+
+        Args:
+            request: what to answer.
+            sampling: its settings; the request's own come first.
+            index: names the reply and its events.
+            follow: whether ``on_event`` is told of its pieces.
+
+        Raises:
+            ValueError: a prompt past the context, or a request that cannot be rendered.
+            OSError: audio that cannot be read.
+        """
+        sampling = request.sampling or sampling or Sampling()
         think = False if request.think and sampling.think_budget == 0 else request.think
         waves, ids, chunks = self._inputs(request, think)
         expected = sum(chunks)

@@ -41,6 +41,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prediction": (),
     "web_search_options": (),
 }
+_KNOWN = _UNDERSTOOD | _WITHOUT_EFFECT | set(_NEUTRAL)
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _MOST_STOPS = 16
 
@@ -111,10 +112,9 @@ def read_ask(body: dict[str, Any], settings: Settings) -> Ask:
 
 
 def _check_names(body: dict[str, Any]) -> None:
-    known = _UNDERSTOOD | _WITHOUT_EFFECT | set(_NEUTRAL)
     for name, value in body.items():
-        if name not in known:
-            near = difflib.get_close_matches(name[:60], known, n=1)
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name[:60], _KNOWN, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "leave it out"
             raise ApiError(400, f"unknown field {name[:60]!r}; {hint}", name[:60], "unknown_parameter")
         if name in _NEUTRAL and value is not None and not (value in _NEUTRAL[name] and not isinstance(value, bool)):

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 import time
 from typing import Any
 
@@ -65,19 +66,14 @@ def _ppo(folder: pathlib.Path) -> dict[str, Any]:
         place = folder / f"seed-{seed}"
 
         def one(seed: int = seed, place: pathlib.Path = place) -> dict[str, Any]:
-            earlier, begun = _seconds(place), time.time()
+            shutil.rmtree(place, ignore_errors=True)  # minutes are those of a whole run, so none is continued
+            begun = time.time()
             rlvr.main(PPO, (f"run={place}", f"loop.seed={seed}"))
-            minutes = (earlier + time.time() - begun) / 60
+            minutes = (time.time() - begun) / 60
             return {"minutes": round(minutes, 2), **_measured(ew.load(str(place / "model")), asked)}
 
         result["seeds"][str(seed)] = _known(folder / f"seed-{seed}.json", one)
     return result
-
-
-def _seconds(run: pathlib.Path) -> float:
-    """Return what the steps of an interrupted run took."""
-    metrics = run / "metrics.jsonl"
-    return sum(json.loads(line)["seconds"] for line in metrics.read_text().splitlines()) if metrics.exists() else 0.0
 
 
 def _known(path: pathlib.Path, make: Any) -> dict[str, Any]:
