@@ -115,6 +115,7 @@ class LocalEngine(Engine):
     def _batches(self, requests: int, on_event: OnEvent | None) -> Iterator[tuple[list[Batch], int]]:
         """Give (the batches for so many requests, cores of each)."""
         workers, cores_each = self._split_cores(requests)
+        workers = min(workers, self.max_batch)
         # A second call while one is running gets its own caches over the same weights.
         decoders = [self._take_decoder() for _ in range(workers)]
         on_event = _one_at_a_time(on_event)

@@ -24,9 +24,8 @@ from earwitness.realtime.orders import Forget, Listen, Order, Stop
 from earwitness.realtime.protocol import parse
 from earwitness.realtime.response import Piece, Response, Speech
 from earwitness.realtime.shapes import Refusal
-from earwitness.realtime.turns import FRAME_MS, Turn, TurnConfig, Turns
+from earwitness.realtime.turns import FRAME_SAMPLES, Turn, TurnConfig, Turns
 
-_FRAME = FRAME_MS * SAMPLE_RATE // 1000
 _LEAST_MS = 100  # of sound in a commit, as in the protocol
 
 
@@ -127,9 +126,9 @@ class Session(Answers):
     def _detect(self, now: float) -> None:
         assert self.turns is not None
         detection = self.config["audio"]["input"]["turn_detection"]
-        while self.buffer.next - self.framed >= _FRAME:
-            frame = self.buffer.take(self.framed, self.framed + _FRAME)
-            self.framed += _FRAME
+        while self.buffer.next - self.framed >= FRAME_SAMPLES:
+            frame = self.buffer.take(self.framed, self.framed + FRAME_SAMPLES)
+            self.framed += FRAME_SAMPLES
             audible = self.active is not None and self.active.audible(now)
             probability = self.detector(frame)
             waiting = self.active is not None and not audible and not self._answering()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FRAME_MS = 32
+FRAME_SAMPLES = FRAME_MS * 16  # 512, what Silero decides on
 _EAGERNESS_MS = {"low": 1200, "medium": 640, "auto": 640, "high": 320}  # ours: a longer silence for less eagerness
 
 
@@ -95,7 +96,7 @@ class Turns:
         """
         bar = self.config.threshold - (0.15 if self.state != "quiet" or self.voiced_ms else 0.0)
         voiced = probability >= max(bar, 0.01)
-        begin, self.sample = self.sample, self.sample + FRAME_MS * 16
+        begin, self.sample = self.sample, self.sample + FRAME_SAMPLES
         if self.state == "speaking":
             return self._speaking(voiced)
         return self._silent(voiced, begin, playing, waiting)

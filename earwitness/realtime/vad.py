@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-FRAME = 512
-"""Samples of one decision: 32 ms."""
 _CONTEXT = 64  # samples before the frame that the network sees too
 _INSTALL = 'turn detection needs Silero VAD; run: pip install "earwitness[realtime]"'
 
