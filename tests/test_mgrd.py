@@ -19,6 +19,7 @@ from earwitness.data.manifest import Manifest
 from earwitness.grounding import LLMJudge
 from earwitness.model.reasoner import AudioReasoner
 from earwitness.records import Reply, Sample
+from earwitness.soundworld.listing import listing
 from earwitness.stages import answers, curate, distill, mgrd, mgrd_start, mgrd_steps, round_metrics
 from earwitness.stages.mgrd_config import MgrdConfig
 from earwitness.stages.start import StartConfig, from_nothing
@@ -55,7 +56,7 @@ def test_no_chain_stands_on_a_sound():
     assert any(s.reasoning for s in items)
     learned = list(cold_start.heard(items))
     assert not [s.id for s in learned if s.audio and s.reasoning]
-    assert {s.task for s in learned} >= {"caption", "transcribe"}
+    assert {s.task for s in learned} >= {"caption", "transcribe", "list"}
     asked = cold_start.heard([Sample("c", ("a.wav",), messages=(
         {"role": "user", "content": [{"type": "audio", "audio": "a.wav"}]},
         {"role": "assistant", "content": "<think>The transcript says so.</think>A bell."},
@@ -71,6 +72,24 @@ def test_texts_have_chains_and_seeds_are_few():
     assert len(seeds) == 3 and all(s.reasoning and s.audio for s in seeds)
     with pytest.raises(ValueError, match="201 seed chains"):
         cold_start.seeds(("music",), 0, 201)
+
+
+def test_chains_of_text_cite_in_the_words_that_the_question_gives():
+    told = [s for s in cold_start.text(0, 240) if s.question.startswith(cold_start.CITE.split("{")[0])]
+    words = [s.question.split(": ", 1)[1].split(".")[0] for s in told]
+    assert len(set(words)) > 15 and not any("hear" in w for w in words)
+    assert all(w in s.reasoning and "The caption says" not in s.reasoning for s, w in zip(told, words))
+
+
+def test_a_list_names_every_event_by_what_is_asked_for():
+    for name in ("music", "sound", "speech"):
+        item = soundworld.sample(name, "train", 2)
+        asked, listed = listing(item, np.random.default_rng(0))
+        events = item.facts["events"]
+        parts = listed.removeprefix("I hear ").removesuffix(".").split(", ")
+        assert [p.split(" ")[0] for p in parts] == [str(i + 1) for i in range(len(events))]
+        named = [a for a in ("loudness", "timbre", "note", "duration", "sound", "distance", "word") if a in asked]
+        assert named and all(str(e[a]) in part for a in named for e, part in zip(events, parts))
 
 
 def test_a_gist_names_sounds_and_nothing_of_how_they_are():

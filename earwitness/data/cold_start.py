@@ -1,19 +1,32 @@
 """What the recipe is given before its first round: clips without chains, and text with them (report, section 3.1).
 
-A clip gives its question with the answer alone, its description and its transcript. Chains stand on text only: sums,
-logic, code, dialogues, and captions and transcripts that are argued about in words. So a model that begins here has
-learned to think, and has never seen a thought about a sound.
+A clip gives its question with the answer alone, its description, a list of what is heard and its transcript. Chains
+stand on text only: sums, logic, code, dialogues, and captions and transcripts that are argued about in words. So a
+model that begins here has learned to think, and has never seen a thought about a sound.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from earwitness import prompt, soundworld
 from earwitness.data import dialogue
 from earwitness.records import Sample
+from earwitness.soundworld.listing import listing
 
+CITE = "Begin what you are given with: {}."
+"""Put before a question: the words with which a chain says what it argues from."""
+_CITED = ("The caption says", "The transcript says", "I read")
+_CITING = (
+    "I note", "I find", "I have", "I get", "I take", "I see", "I count", "It says", "It has", "It reads", "It gives",
+    "We see", "We have", "We read", "We note", "We find", "You say", "You write", "You have", "You give", "One reads",
+    "One finds", "The page says", "The page has", "The list says", "The words say", "The note says", "The text has",
+    "The line reads", "Given are", "Here stands", "There are",
+)  # fmt: skip
 MOST_SEEDS = 200
 """Chains about sound that may be written where a cold-started model gives none at all."""
 
@@ -36,10 +49,17 @@ def heard(samples: Iterable[Sample]) -> Iterator[Sample]:
             yield _direct(sample)
         if not sample.audio:
             continue
-        for kind, text in (("caption", sample.extra.get("caption")), ("transcribe", sample.transcript)):
-            if text:
-                task = prompt.TASKS[kind]
-                yield Sample(f"{sample.id}-{kind}", sample.audio, task, answer=text, domain=sample.domain, task=kind)
+        for kind, task, text in _described(sample):
+            yield Sample(f"{sample.id}-{kind}", sample.audio, task, answer=text, domain=sample.domain, task=kind)
+
+
+def _described(sample: Sample) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, request, description) of a clip; what is not known of it is left out."""
+    for kind, text in (("caption", sample.extra.get("caption")), ("transcribe", sample.transcript)):
+        if text:
+            yield kind, prompt.TASKS[kind], text
+    if listed := listing(sample, np.random.default_rng(zlib.crc32(sample.id.encode()))):
+        yield "list", *listed
 
 
 def _direct(sample: Sample) -> Sample:
@@ -57,14 +77,25 @@ def bare(sample: Sample) -> Sample:
 
 
 def text(first: int, count: int) -> Iterator[Sample]:
-    """Yield SoundWorld's text tasks, every third without its chain and the others with it.
+    """Yield SoundWorld's text tasks by turns with a chain, with one that cites as it is told to, and without.
 
     Were all of them with a chain, a model would learn that texts are thought about and sounds are not, and an opened
-    chain would say nothing to it where there is sound.
+    chain would say nothing to it where there is sound. A model of this size follows no prompt that it has not met:
+    the chains that cite in given words, a note or a page and never a sound, let ``CITE`` elicit other words later.
     """
     for number, sample in enumerate(world(("text_tasks",), first, count)):
-        reasoning = sample.reasoning if (number + 1) % 3 else None
-        yield dataclasses.replace(sample, reasoning=reasoning, facts=None, extra={})
+        plain = dataclasses.replace(sample, facts=None, extra={})
+        yield (plain, _cites(plain, number), dataclasses.replace(plain, reasoning=None))[number % 3]
+
+
+def _cites(sample: Sample, number: int) -> Sample:
+    """Return a text task whose chain cites in other words, which the question asks for; a dialogue stays as it is."""
+    said = next((words for words in _CITED if words in (sample.reasoning or "")), None)
+    if said is None or sample.messages:
+        return sample
+    words = _CITING[number // 3 % len(_CITING)]
+    reasoning = str(sample.reasoning).replace(said, words)
+    return dataclasses.replace(sample, question=f"{CITE.format(words)} {sample.question}", reasoning=reasoning)
 
 
 def seeds(suites: Sequence[str], first: int, count: int) -> list[Sample]:

@@ -21,7 +21,7 @@ from earwitness.soundworld.grammar import Phrasings
 from earwitness.soundworld.sequence import pick
 
 _BASE_ITEMS = 1 << 24
-_WEIGHTS = {"math": 0.22, "logic": 0.22, "caption": 0.26, "transcript": 0.1, "code": 0.1, "dialogue": 0.1}
+_WEIGHTS = {"math": 0.18, "logic": 0.18, "caption": 0.36, "transcript": 0.1, "code": 0.08, "dialogue": 0.1}
 FAMILIES = tuple(_WEIGHTS)
 # Questions about speech that a transcript answers.
 _IN_WORDS = {
