@@ -151,11 +151,20 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         loop.run(loop.LoopConfig(steps=2), World(), {"a": learner}, bad, tmp_path)
 
 
-def test_no_memory_is_said_with_the_step(tmp_path):
+def _too_large():
+    return torch.empty(1 << 60)
+
+
+def _no_primitive():
+    raise RuntimeError("could not create a primitive")  # as oneDNN puts it
+
+
+@pytest.mark.parametrize("ask", [_too_large, _no_primitive])
+def test_no_memory_is_said_with_the_step(tmp_path, ask):
     learner, _ = _problem()
 
     def greedy(step):
-        return {"x": float(torch.empty(1 << 60).sum())}
+        return {"x": float(ask().sum())}
 
     with pytest.raises(MemoryError, match="step 0: out of memory; lower max_tokens"):
         loop.run(loop.LoopConfig(steps=2), World(), {"a": learner}, greedy, tmp_path)

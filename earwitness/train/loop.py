@@ -20,6 +20,9 @@ from earwitness.train.learner import Learner
 from earwitness.train.metrics import SECONDS, Metrics
 from earwitness.train.world import World
 
+# What the CPU allocator says, and what oneDNN says where it has no room for its buffers.
+_NO_MEMORY = ("allocate memory", "could not create a primitive")
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -123,7 +126,8 @@ def _step(step_at: Callable[[int], dict[str, float]], step: int) -> dict[str, fl
     except FloatingPointError as error:
         raise FloatingPointError(f"step {step}: {error}; the run continues from its last checkpoint") from error
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error):
+        is_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if is_memory or any(words in str(error) for words in _NO_MEMORY):
             raise MemoryError(
                 f"step {step}: out of memory; lower max_tokens or set compute.activation_checkpointing=true, and "
                 "start it again"
