@@ -86,7 +86,7 @@ def write_questions(folder: pathlib.Path) -> None:
         "actor": adamw,
         "critic": adamw,
         "rollout": {"prompts": 4, "samples": 4, "max_new_tokens": 12, "log": 5},
-        "update": {"critic_updates": 2},
+        "update": {"critic_updates": 3},
     }
     (folder / "rlvr.yaml").write_text(yaml.safe_dump(config))
 

@@ -208,11 +208,12 @@ class Trainer:
         }
 
     def _share(self, turns: Sequence[Turn], number: int, updates: int) -> list[Turn]:
-        """Return the turns of update ``number``: every ``updates``-th, counting prompts where these are shared."""
-        if not self.config.share_prompts:
-            return list(turns[number::updates])
-        groups = [list(group) for _, group in itertools.groupby(turns, lambda turn: turn.rollout.number)]
-        return [turn for group in groups[number::updates] for turn in group]
+        """Return the turns of update ``number``: every ``updates``-th, counting prompts where these are shared.
+
+        They are counted over all ranks, so that an update learns the same on any number of them.
+        """
+        share = self.config.share_prompts
+        return [t for t in turns if (t.rollout.number if share else t.rollout.index) % updates == number]
 
     def _actor_loss(self, group: list[Turn], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with self.actor.autocast():

@@ -36,6 +36,8 @@ class Rollout:
 
     number: int
     """Of its prompt."""
+    index: int
+    """Of the reply, counted over all prompts of the run."""
     sample: Sample
     reply: Reply
     reward: Reward
@@ -71,13 +73,14 @@ def collect(
         for k in range(samples):
             seed_k = combine_seeds(combine_seeds(seed, prompt.number), k)
             requests.append(Request(prompt_ids=prompt.ids, features=features, seed=seed_k))
-    asked = (prompt for prompt in prompts for _ in range(samples))
-    return [_rollout(prompt, reply, reward) for prompt, reply in zip(asked, engine.generate(requests, sampling))]
+    asked = ((prompt, prompt.number * samples + k) for prompt in prompts for k in range(samples))
+    replies = engine.generate(requests, sampling)
+    return [_rollout(prompt, index, reply, reward) for (prompt, index), reply in zip(asked, replies)]
 
 
-def _rollout(prompt: Prompt, reply: Reply, reward: Callable[[Reply, Sample], Reward]) -> Rollout:
+def _rollout(prompt: Prompt, index: int, reply: Reply, reward: Callable[[Reply, Sample], Reward]) -> Rollout:
     ids = np.array([*prompt.ids, *reply.token_ids], dtype=np.int32)
     chunks = tuple(chunk for clip in prompt.states for chunk in clip)
     example = Example(prompt.sample.id, ids, np.arange(len(ids)) >= len(prompt.ids), chunks)
     log_probs = np.array(reply.logprobs, dtype=np.float32)
-    return Rollout(prompt.number, prompt.sample, reply, reward(reply, prompt.sample), example, log_probs)
+    return Rollout(prompt.number, index, prompt.sample, reply, reward(reply, prompt.sample), example, log_probs)
