@@ -30,6 +30,7 @@ from earwitness.train import metrics
 
 TRAINS = True
 STEPS, SECONDS = 8, 60.0
+_FOLDER = re.compile(r"/\S*/")
 SERVED = str(pathlib.Path(training_runs.__file__).with_name("served.py"))
 
 
@@ -113,7 +114,7 @@ def _provoke(folder: pathlib.Path, name: str, fault: Fault, whole: dict[str, Any
     training_runs.run(folder, fault.stage, f"run={place}", ranks=fault.ranks)
     state = training_runs.final_state(place)
     return {
-        "said": found[0].replace(str(folder), "...") if found else said[-500:],
+        "said": _FOLDER.sub(".../", found[0]) if found else said[-500:],
         "one_sentence": bool(found) and (fault.ranks > 1 or "Traceback" not in said),
         "code": process.returncode,
         "seconds": round(seconds, 1),
