@@ -3,7 +3,8 @@
     python bench/evaluate.py                                   both, in full; writes bench/results/evaluate.json
     python bench/evaluate.py --items 300 --questions 32        a quick look
 
-The client runs in a process of its own, so that its memory is its own. ``run`` has the form of an evidence row.
+The client runs in a process of its own, so that its memory is its own. The evidence rows ``accounting`` and
+``throughput`` measure with this file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from earwitness.engines.protocol import Engine, Request, Sampling
-from earwitness.evaluate.run_records import RECORD_BYTES, RecordFile
+from earwitness.evaluate.run_records import RecordFile
 from earwitness.evaluate.runner import Settings, run_task
 from earwitness.evaluate.task import Dataset, Task
 from earwitness.records import Reply, Sample
@@ -297,25 +298,6 @@ def throughput(questions: int, single: int, folder: pathlib.Path) -> dict[str, A
         "runner_ms_per_item": 1000 * instant / questions,
         "runner_share": instant / real,
     }
-
-
-def run(reduced: bool, folder: pathlib.Path) -> dict[str, Any]:
-    """Return figures and what must hold, as an evidence row does; reduced, 300 items and no speed."""
-    with tempfile.TemporaryDirectory(dir=folder) as fresh:
-        server = unreliable_server(
-            300 if reduced else 10_000, pathlib.Path(fresh) / "server", tries=2 if reduced else 3
-        )
-        figures: dict[str, Any] = {"server": server}
-        holds = {
-            "every_item_accounted_for": server["accounted_for"] and server["records"] == server["items"],
-            "errors_are_the_servers": server["right_errors"],
-            "memory_below_1_gib": server["peak_gib"] < 1,
-            "records_below_2_kb": server["longest_record_bytes"] <= RECORD_BYTES,
-        }
-        if not reduced:
-            speed = figures["speed"] = throughput(256, 16, pathlib.Path(fresh) / "speed")
-            holds |= {"five_times_one_at_a_time": speed["ratio"] >= 5, "runner_share": speed["runner_share"] < 0.05}
-    return {"figures": figures, "holds": holds}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

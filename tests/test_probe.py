@@ -1,5 +1,6 @@
 """The probe: each condition does to the sound what it says, and models that listen, read or guess are told apart."""
 
+import dataclasses
 import json
 import random
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from earwitness import cli, soundworld
+from earwitness.commands import probe as probe_command
 from earwitness.engines.protocol import Engine
 from earwitness.evaluate import probe, tasks
 from earwitness.evaluate.probe import chains, conditions, edits, measures
-from earwitness.evaluate.runner import Settings, load_clip
+from earwitness.evaluate.runner import Settings, load_clip, run_task
 from earwitness.evaluate.task import Dataset
 from earwitness.grounding import Claim, Verdict
 from earwitness.records import Reply, Sample
@@ -209,6 +211,83 @@ def test_an_interrupted_probe_goes_on(tmp_path):
     whole = []
     assert found == probed("listener", "music", tmp_path / "b", count=30, on_row=lambda row: whole.append(row["id"]))
     assert len(more) == len(whole) - 70
+
+
+def test_all_items_are_asked_what_the_verdict_rests_on_and_some_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "SOME", 20)
+    found = probed("listener", "music", tmp_path, count=30)
+    counts = {name: found[name]["n"] for name in ("real", "silence", "noise", "caption", "mask", "codec")}
+    assert counts["real"] == counts["silence"] == 30
+    assert {counts[name] for name in ("noise", "caption", "mask", "codec")} == {20}
+
+
+class Nods(Engine):
+    """Says yes."""
+
+    name = "nods"
+
+    def generate(self, requests, sampling=None, on_event=None):
+        yield from (Reply("", "yes") for _ in requests)
+
+
+def test_items_without_a_clip_on_purpose_are_asked(tmp_path):
+    samples = items("hearing", 40)
+    assert any(not s.audio for s in samples) and not any(edits.edited(s, name) for s in samples for name in edits.EDITS)
+    data = Dataset(tuple(samples), "1", "0" * 64)
+    summary = run_task(TASK, data, Nods(), Settings(), tmp_path)
+    assert summary["counts"]["error"] == 0 and summary["n"] == 40
+
+
+class Fails(Mock):
+    """Refuses some questions, or to continue a turn."""
+
+    def __init__(self, samples, refuses):
+        super().__init__("listener", samples)
+        self.refuses = refuses
+
+    def answer(self, request):
+        if self.refuses(request):
+            raise OSError("the server refuses")
+        return super().answer(request)
+
+
+def test_an_error_is_no_wrong_answer(tmp_path, capsys):
+    samples = [s for s in {TASK.text(s): s for s in items("music", 60)}.values()][:30]
+    data, settings = Dataset(tuple(samples), "1", "0" * 64), Settings()
+    bad = TASK.text(samples[3])
+
+    def silent(request):
+        wave = clip_of(request.messages)
+        text = request.messages[0]["content"][0].get("text", "")
+        return text.endswith(bad) and wave is not None and not np.any(wave)
+
+    whole = probe.probe(TASK, data, Mock("listener", samples), settings, tmp_path / "a", think_tests=False)
+    found = probe.probe(TASK, data, Fails(samples, silent), settings, tmp_path / "b", think_tests=False)
+    assert whole["errors"] == {} and found["errors"] == {"silence": 1}
+    assert found["groups"]["music"]["silence"]["n"] == whole["groups"]["music"]["silence"]["n"] - 1
+    assert found["groups"]["music"]["noise"] == whole["groups"]["music"]["noise"]
+    assert "1 items ended in an error under 'silence'; they count nowhere" in probe_command.remarks(found)[0]
+    with pytest.raises(OSError, match="items failed in a row, the last because the server refuses"):
+        probe.probe(TASK, data, Fails(samples, lambda request: True), settings, tmp_path / "c")
+    few = Dataset(tuple(samples[:12]), "1", "0" * 64)
+    with pytest.raises(OSError, match="no item was answered, the first because the server refuses"):
+        probe.probe(TASK, few, Fails(samples, lambda request: True), settings, tmp_path / "d")
+
+
+def test_a_server_that_continues_no_turn_is_probed_without_that(tmp_path):
+    samples = [s for s in {TASK.text(s): s for s in items("music", 60)}.values()][:30]
+    engine = Fails(samples, lambda request: request.continue_final)
+    found = probe.probe(TASK, Dataset(tuple(samples), "1", "0" * 64), engine, Settings(), tmp_path)
+    assert found["groups"]["music"]["verdict"] == measures.LISTENS and "chains" not in found["groups"]["music"]
+    assert found["chain_tests"].startswith("left out: 20 items failed in a row")
+    assert probe_command.remarks(found)[0].startswith("the tests of chains were left out")
+
+
+def test_items_with_one_id_are_paired_with_themselves(tmp_path):
+    samples = [s for s in {TASK.text(s): s for s in items("music", 60)}.values()][:20]
+    twins = tuple(dataclasses.replace(s, id="same") for s in samples)
+    found = probe.probe(TASK, Dataset(twins, "1", "0" * 64), Mock("listener", samples), Settings(), tmp_path)
+    assert found["groups"]["music"]["n"] == 20 and found["groups"]["music"]["real"]["accuracy"] == 1
 
 
 def test_the_command_needs_a_folder(capsys):

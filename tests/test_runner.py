@@ -183,6 +183,17 @@ def test_repeats_differ_by_seed_and_are_clustered_by_item(tmp_path):
     assert width > 0.9 * (once["robust"]["high"] - once["robust"]["low"])  # 30 answers are no 30 items
 
 
+def test_items_of_one_recording_are_not_independent(tmp_path):
+    data = data_of(tmp_path, 40)
+    cut = [dataclasses.replace(s, source={"url": f"video {i // 10}"}) for i, s in enumerate(data.samples)]
+    engine = Says(lambda q, request: CHOICES[int(q[1:]) % 3] if int(q[1:]) < 20 else "no idea")
+    alone = run_task(Listen(), data, engine, Settings(), tmp_path / "alone")["robust"]
+    shared = dataclasses.replace(data, samples=tuple(cut), sha256="def")
+    together = run_task(Listen(), shared, engine, Settings(), tmp_path / "together")["robust"]
+    assert together["score"] == alone["score"] == 0.5 and together["clusters"] == 4 and "clusters" not in alone
+    assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"]) and "runs" not in together
+
+
 def test_shuffled_choices_are_asked_and_scored_in_their_new_order(tmp_path):
     seen = []
 
@@ -348,13 +359,6 @@ def test_every_kind_of_garbage_is_a_record(tmp_path, monkeypatch):
     assert sorted(ends.values()).count("error") == 8
     assert summary["counts"]["error"] == 8 and summary["counts"]["truncated"] == 1 and summary["counts"]["empty"] == 1
     assert rows[5]["output"] == "\ud800 \x00 B" and len(rows[6]["output"]) > 100_000
-
-
-def test_a_server_that_misbehaves_in_every_way(tmp_path):
-    """Reduced; ``bench/evaluate.py`` has the 10,000 items."""
-    record = bench.run(True, tmp_path)
-    assert all(record["holds"].values()), record
-    assert record["figures"]["server"]["seconds"] < 60
 
 
 # -- command -----------------------------------------------------------------------------------------------------------

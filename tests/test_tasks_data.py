@@ -132,7 +132,7 @@ def test_prompts_are_the_reports_and_the_authors(tmp_path):
     ("changed", "words"),
     [
         ({"audio_id": clip("gone")}, "item b: the audio './test-mini-audios/gone.wav' is missing; put it under"),
-        ({"audio_id": ""}, "item b: the audio None is missing"),
+        ({"audio_id": ""}, "item b names no audio; add the path of its clip"),
         ({"id": "a"}, "the id a stands twice; both items are scored"),
         ({"answer": "Horse"}, "item b: the answer 'Horse' is none of its choices; the authors' script scores it, the"),
         ({"answer": ""}, "item b has no answer; it is not scored"),
@@ -196,3 +196,24 @@ def test_rows_of_every_kind_of_file(tmp_path):
     assert list(files.rows(tmp_path / "a.csv")) == [(1, {"id": "1", "text": "two\nlines"})]
     (tmp_path / "a.json").write_text('\n\n{"id": 1}\n\n{"id": 2}\n')
     assert [row["id"] for _, row in files.rows(tmp_path / "a.json")] == [1, 2]
+
+
+def test_soundworld_is_named_by_its_suites(tmp_path, monkeypatch):
+    load = tasks.get("soundworld").load
+    assert len(load(pathlib.Path("music/heldout")).samples) == 1000
+    (tmp_path / "my-run.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for place in (".", str(tmp_path.parent)):  # a folder without a manifest stands for no choice of suites
+        assert len(load(pathlib.Path(place)).samples) == 7000
+    for place, words in (
+        ("musik", "musik is no file, folder or suite; the suites are music"),
+        ("music/dev", "no SoundW"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            load(pathlib.Path(place))
+
+
+def test_a_file_without_items_is_refused(tmp_path):
+    (tmp_path / "mmau-test-mini.json").write_text("[]")
+    with pytest.raises(ValueError, match="holds no items; give the file that its publishers gave out"):
+        tasks.get("mmau").load(tmp_path)

@@ -1,7 +1,12 @@
-"""IFEval's instructions, one right and one wrong output for each."""
+"""IFEval's and MMAU-Pro's instructions, one right and one wrong output for each."""
+
+import json
 
 import pytest
 
+from earwitness.evaluate import tasks
+from earwitness.evaluate.task import decide
+from earwitness.evaluate.tasks import audio_instructions
 from earwitness.evaluate.tasks.instructions import _RULES, loose, strict
 
 CASES = [
@@ -72,3 +77,67 @@ def test_loose_forgives_a_frame_and_stars():
 def test_what_cannot_be_decided_is_said(rules, settings, words):
     with pytest.raises(ValueError, match=words):
         strict("x", rules, settings)
+
+
+# MMAU-Pro: name, settings, a right and a wrong output.
+AUDIO = [
+    ("Include Keywords", {"keywords": "Dog, cat"}, "cats and DOGS", "a dog"),
+    ("Keyword Frequency", {"keyword": "dog", "N": 2}, "Dog. dog!", "dog dogs"),
+    ("Forbidden Words", {"forbidden_words": "dog, cat"}, "a bird", "hotdogs"),
+    ("Number Paragraphs", {"N": 2}, "a *** b ***", "a\n\nb"),
+    ("Number Words (at least)", {"N": 3}, "one two three", "one-two three"),
+    ("Number Words (at most)", {"N": 2}, "one two", "one two three"),
+    ("Number Words (range)", {"N1": 2, "N2": 3}, "one two", "one"),
+    ("Number Sentences (at least)", {"N": 2}, "One. Two", "One"),
+    ("Number Sentences (at most)", {"N": 1}, "One 1.5 two.", "One. Two."),
+    ("Number Sentences (range)", {"N1": 1, "N2": 2}, "One! Two?", "One. Two. Three."),
+    ("Postscript", {"postscript_marker": "P.S."}, "I skip sand", "I skid."),
+    ("Number Placeholder", {"N": 1}, "[name] [place]", "[]"),
+    ("Number Bullets", {"N": 2}, "* a\n  * b", "* a\n- b"),
+    ("Title", {}, "x <<A title>>", "<<>> x"),
+    ("Minimum Number Highlighted Section", {"N": 1}, "*a* b", "a * b"),
+    ("Multiple Sections", {"N": 2, "section_splitter": "##"}, "## a ## b", "## a"),
+    ("Repeat Prompt", {}, " what barks? a dog", "A dog. What barks?"),
+    ("Two Responses", {}, "a ****** b", "a ****** A"),
+    ("All Uppercase", {}, "A DOG", "A Dog"),
+    ("All Lowercase", {}, "a dog", "1"),
+    ("All-capital Words (at least)", {"N": 1}, "a DOG", "a Dog"),
+    ("All-capital Words (at most)", {"N": 1}, "a DOG", "A DOG"),
+    ("All-capital Words (range)", {"N1": 1, "N2": 1}, "a DOG", "A DOG"),
+    ("Start Checker", {"start_phrase": "I hear:"}, "i HEAR, a dog", "Well, I hear"),
+    ("End Checker", {"end_phrase": "That is all."}, "A dog. That is all!", "That is all of it"),
+    ("Quotation", {}, ' "a dog" ', '"a dog".'),
+    ("No Commas", {}, "a dog", "a dog, a cat"),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "right", "wrong"), AUDIO)
+def test_mmau_pro_right_and_wrong(name, given, right, wrong):
+    assert audio_instructions.followed(right, name, given, "What barks?") is True
+    assert audio_instructions.followed(wrong, name, given, "What barks?") is False
+
+
+def test_mmau_pro_has_27_rules_and_its_quirks():
+    bounded = {f"{name} ({bound})" for name in audio_instructions._COUNTS for bound in ("at least", "at most", "range")}
+    assert {name for name, *_ in AUDIO} == bounded | set(audio_instructions._RULES) and len(AUDIO) == 27
+    assert audio_instructions.followed("", "No Commas", {}) and not audio_instructions.followed("x", "Rhyme", {})
+    with pytest.raises(ValueError, match="'Number Words .at least.' has the settings"):
+        audio_instructions.followed("x", "Number Words (at least)", {"N": "three"})
+
+
+def test_mmau_pro_instructions_are_scored_from_a_file(tmp_path):
+    item = {"id": "a", "question": "What barks?", "category": "instruction following", "choices": None, "answer": ""}
+    item |= {"task_identifier": "Number Words (at most)", "kwargs": {"N": 2, "N1": None}}
+    said = ["A dog", "It is a dog", "<think>so many words</think>A dog", "", None]
+    rows = [item | {"model_output": text} for text in said] + [item | {"kwargs": '{"N": 1}', "model_output": "Dog"}]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = tasks.get("mmau_pro")
+    decisions = decide(task, task.predictions(tmp_path / "said.jsonl")[1])
+    # The script counts the words of the chain, follows an empty text and writes a missing one out.
+    assert [d.official for d in decisions] == [True, False, False, True, True, True]
+    assert [(d.robust, d.rule) for d in decisions][:4] == [
+        (True, "instructions"),
+        (False, "instructions"),
+        (True, "instructions"),
+        (False, "empty"),
+    ]

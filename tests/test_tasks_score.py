@@ -51,12 +51,16 @@ FILES = {
             MMSU | {"id": 8, "response": "dog"},
             MMSU | {"id": 9, "response": "A careful cat"},
             MMSU | {"id": 10, "response": "None"},
+            MMSU | {"id": 11},
+            MMSU | {"id": 12, "response": None},
         ],
         [
             (True, True, "letter"),
             (None, True, "text"),
             (True, False, "contained"),
             (False, False, "unparsed"),
+            (False, False, "empty"),
+            (None, False, "missing"),
         ],
     ),
     "air_bench": (
@@ -190,10 +194,10 @@ def run_of(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.wav").write_bytes(audio.encode_wav(np.zeros(800, dtype=np.float32)))
 
     def run(name, item, file, *options):
-        field = "audio_path" if "audio_path" in item else "audio_id"
+        field = "audio_id" if "audio_id" in item else "audio_path"
         items = [item | {"id": str(i), field: "a.wav"} for i in range(3)]
         (tmp_path / file).write_text("".join(json.dumps(each) + "\n" for each in items))
-        common = ["--task", name, "--data", str(tmp_path)]
+        common = ["--task", name, "--data", str(tmp_path / file)]
         assert cli.main(["eval", *common, "--out", str(tmp_path / "run"), *options]) == 0
         capsys.readouterr()
         return [str(tmp_path / "run" / name), *common], items
@@ -205,16 +209,18 @@ def test_a_run_becomes_the_file_that_authors_take(run_of, tmp_path, capsys):
     for name, item, file, out in (
         ("mmau", MMAU, "mmau-test-mini.json", "mmau.json"),
         ("mmar", MMAR, "MMAR-meta.jsonl", "mmar.jsonl"),
+        ("mmsu", MMSU, "mmsu.jsonl", "mmsu-out.jsonl"),
     ):
         run, items = run_of(name, item, file)
         assert cli.main(["score", *run, "--export", str(tmp_path / out)]) == 0
         capsys.readouterr()
         text = (tmp_path / out).read_text()
         rows = json.loads(text) if out.endswith(".json") else [json.loads(line) for line in text.splitlines()]
-        said = {"model_output": "Dog"} if name == "mmau" else {"answer_prediction": "Dog"}
-        said |= {} if name == "mmau" else {"thinking_prediction": "It barks."}
+        mmar = {"answer_prediction": "Dog", "thinking_prediction": "It barks."}
+        said = {"mmau": {"model_output": "Dog"}, "mmar": mmar, "mmsu": {"response": "Dog"}}[name]
         assert rows == [each | said for each in items]
-        assert json.loads(scored(capsys, tmp_path / out, name, "--json").out)["summary"]["official"]["score"] == 1
+        found = json.loads(scored(capsys, tmp_path / out, name, "--json").out)["summary"]
+        assert found["official"]["score"] == {"mmau": 1, "mmar": 1, "mmsu": 0}[name]  # "Dog" begins with a D
 
 
 def test_what_would_mislead_is_not_exported(run_of, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from earwitness.commands import evaluate
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         for task, data in loaded:
             folder = pathlib.Path(args.out) / task.id
             found[task.id] = _probe(task, data, engine, settings, folder, not args.no_chain_tests)
+            for sentence in remarks(found[task.id]):
+                print(f"earwitness: {task.id}: {sentence}", file=sys.stderr)
             if not args.json:
                 for name, group in found[task.id]["groups"].items():
                     print(describe(f"{task.id}, {name}", group))
@@ -88,6 +91,13 @@ def _probe(
     finally:
         for each in bar:
             each.__exit__(None, None, None)
+
+
+def remarks(report: dict[str, Any]) -> list[str]:
+    """Return what a probe could not ask, in sentences."""
+    told = [f"the tests of chains were {report['chain_tests']}"] if "chain_tests" in report else []
+    errors = [f"{count:,} items ended in an error under {name!r}" for name, count in report["errors"].items()]
+    return told + [f"{said}; they count nowhere, and the same command asks them again" for said in errors]
 
 
 def describe(name: str, group: dict[str, Any]) -> str:

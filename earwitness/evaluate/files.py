@@ -85,8 +85,9 @@ class Row:
         if found is not None:
             return found
         where = value.get("path") if isinstance(value, dict) else value
+        says = f"item {name}: the audio {where!r} is missing; put it under {self.roots[0]}"
         self.problems.add(
-            "items whose audio is missing", f"item {name}: the audio {where!r} is missing; put it under {self.roots[0]}"
+            "items whose audio is missing", says if where else f"item {name} names no audio; add the path of its clip"
         )
         return str(self.roots[0] / str(where or f"(no audio is named for item {name})"))
 
@@ -106,6 +107,10 @@ def dataset(
         sample: makes a sample of a row.
         versions: sha256 -> release, where releases are known; any other hash is a problem.
         what: the name of the data, for errors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no items, or none of this benchmark.
     """
     data_files = find(data, names, what)
     problems = Problems()
@@ -113,6 +118,8 @@ def dataset(
     samples = [
         sample(Row(fields, file, number, problems, roots)) for file in data_files for number, fields in rows(file)
     ]
+    if not samples:
+        raise ValueError(f"{data_files[0]} holds no items; give the file that its publishers gave out")
     sha256 = digest(data_files)
     version = (versions or {}).get(sha256, "unknown")
     if versions and version == "unknown":
@@ -125,7 +132,11 @@ def dataset(
 
 
 def predictions(
-    path: pathlib.Path, sample: Callable[[Row], Sample], keys: Sequence[str], thinking: str = ""
+    path: pathlib.Path,
+    sample: Callable[[Row], Sample],
+    keys: Sequence[str],
+    thinking: str = "",
+    absent: str | None = None,
 ) -> tuple[Dataset, list[Prediction]]:
     """Read predictions that stand beside their items.
 
@@ -134,6 +145,7 @@ def predictions(
         sample: makes a sample of a row; its clips are not looked for.
         keys: names of the field with the model's text. The first that any item has is read, and no other.
         thinking: name of the field with the model's chain, where there is one.
+        absent: what the authors' script takes for the text of an item without the field, where it takes any.
 
     Raises:
         ValueError: no item has any of the fields, or one holds no text.
@@ -152,7 +164,8 @@ def predictions(
         if key not in fields:
             problems.add("items without a prediction", f"item {item.id} has no field {key!r}; it has no prediction")
         chain = fields.get(thinking) or ""
-        found.append(Prediction(item, text(fields.get(key), item.id, key), chain if isinstance(chain, str) else ""))
+        said = text(fields.get(key, absent), item.id, key)
+        found.append(Prediction(item, said, chain if isinstance(chain, str) else ""))
     check([each.sample for each in found], problems)
     samples = tuple(each.sample for each in found)
     return Dataset(samples, "as given with the predictions", digest([path]), problems.sentences()), found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from earwitness.acoustics import Measurements
-from earwitness.evaluate import statistics
+from earwitness.evaluate import panels, statistics
 from earwitness.evaluate.run_records import RecordFile, Row
 from earwitness.evaluate.runner import load_clip
 from earwitness.grounding import verify_chain
@@ -73,11 +74,21 @@ def compare(first: TaskRun, second: TaskRun, scorer: str = "robust") -> dict[str
         return None
     found = statistics.paired([a[k] for k in both], [b[k] for k in both], clusters=[k[0] for k in both])
     counts = {"only_first": found.only_first, "only_second": found.only_second, "p": found.p}
-    return {"n": len(both), "first": found.first, "second": found.second, "difference": found.difference, **counts}
+    least = statistics.detectable_difference(len(both), (found.only_first + found.only_second) / len(both))
+    scores = {"first": found.first, "second": found.second, "difference": found.difference}
+    return {"n": len(both), **scores, **counts, "detectable": None if least == float("inf") else least}
 
 
-def _scores(one: TaskRun, scorer: str) -> dict[tuple[str, int], float]:
-    return {(row["id"], row["repeat"]): float(row[scorer]) for row in one.rows if row.get(scorer) is not None}
+def _scores(one: TaskRun, scorer: str) -> dict[tuple[str, int, int], float]:
+    """Return scores by id, repeat and, where an id stands twice in the data, which of the two it is."""
+    found: dict[tuple[str, int, int], float] = {}
+    met: Counter[tuple[str, int]] = Counter()
+    for row in one.rows:
+        key = row["id"], row["repeat"]
+        met[key] += 1
+        if row.get(scorer) is not None:
+            found[*key, met[key]] = float(row[scorer])
+    return found
 
 
 def markdown(runs: Sequence[TaskRun]) -> str:
@@ -88,7 +99,19 @@ def markdown(runs: Sequence[TaskRun]) -> str:
         s = one.summary
         cells = [one.run, one.task, str(s["n"]), score(s["official"]), score(s["robust"]), _blind(s), _thought(s)]
         lines.append(f"| {' | '.join([*cells, *(str(s['counts'].get(c, 0)) for c in _COUNTS)])} |")
+    for one in runs:
+        if rows := probed(one):
+            lines += ["", f"{one.run}, {one.task}: does it listen?", "", panels.probe_table(rows).rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def probed(one: TaskRun) -> list[dict[str, Any]]:
+    """Return ``panels.probe_rows`` of a run, official scores from its groups of that name; empty without a probe."""
+    if one.probe is None:
+        return []
+    groups = {name: of for by in one.summary["groups"].values() for name, of in by.items()}
+    scores = {"all": one.summary["official"]} | {name: of["official"] for name, of in groups.items()}
+    return panels.probe_rows(one.probe, {name: of["score"] for name, of in scores.items()})
 
 
 def write(
@@ -113,8 +136,11 @@ def write(
         score=score,
         blind=_blind,
         thought=_thought,
-        published=[t for t in tables if {one.task for one in runs} & set(t["columns"])],
+        published=[t for t in tables if {one.task for one in runs} & set(t.get("tasks", t["columns"]))],
         comparisons=_comparisons(runs),
+        lengths={(one.run, one.task): panels.by_length(one.rows) for one in runs},
+        conditions=panels.CONDITIONS,
+        percent=panels.percent,
         curves=_curves(runs),
         items={(one.run, one.task): _items(one, samples.get(one.task, ()), shown) for one in runs},
     )

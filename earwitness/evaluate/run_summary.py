@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from earwitness.evaluate import statistics
@@ -24,14 +24,16 @@ def summarise(
         rows: one for each sample, repeat after repeat.
         decisions: one for each row.
 
-    With several repeats the intervals count an item once, however often it was asked.
+    With several repeats the intervals count an item once, however often it was asked; and items that are cut from one
+    recording, where the data names it, are not taken as independent of each other.
     """
     repeats = len(rows) // len(samples)
+    clusters = [sample.source.get("url") or place for place, sample in enumerate(samples)]
     found = summary(task, data, list(samples) * repeats, decisions)
     found |= {"items": len(samples), "repeats": repeats, "status": dict(Counter(row["status"] for row in rows))}
-    if repeats > 1:
+    if repeats > 1 or len(set(clusters)) < len(samples):
         for name in ("official", "robust"):
-            found[name] = _over_repeats([getattr(d, name) for d in decisions], len(samples), found[name])
+            found[name] = _clustered([getattr(d, name) for d in decisions], clusters, found[name])
     return found | {"baselines": baselines(samples), "cost": _cost(rows)}
 
 
@@ -50,16 +52,27 @@ def baselines(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def _over_repeats(scores: Sequence[bool | float | None], items: int, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the score of all repeats with an interval clustered by item, and the score of each repeat."""
-    kept = [(float(score), place % items) for place, score in enumerate(scores) if score is not None]
+def _clustered(
+    scores: Sequence[bool | float | None], clusters: Sequence[Hashable], found: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the score of all repeats with a clustered interval and, of several repeats, the score of each.
+
+    Args:
+        scores: repeat after repeat, those of all items in their order.
+        clusters: of the items.
+        found: the score with the interval of independent items, which is replaced.
+    """
+    items = len(clusters)
+    kept = [(float(score), clusters[place % items]) for place, score in enumerate(scores) if score is not None]
     if not kept:
         return found
-    interval = statistics.clustered([score for score, _ in kept], [item for _, item in kept])
-    runs = [[float(s) for s in scores[i : i + items] if s is not None] for i in range(0, len(scores), items)]
-    means = [sum(run) / len(run) if run else None for run in runs]
-    bounds = {"score": interval.value, "low": interval.low, "high": interval.high}
-    return {**found, **bounds, "runs": means}
+    interval = statistics.clustered([score for score, _ in kept], [cluster for _, cluster in kept])
+    found = {**found, "score": interval.value, "low": interval.low, "high": interval.high}
+    found["clusters"] = len({cluster for _, cluster in kept})
+    if len(scores) > items:
+        runs = [[float(s) for s in scores[i : i + items] if s is not None] for i in range(0, len(scores), items)]
+        found["runs"] = [sum(run) / len(run) if run else None for run in runs]
+    return found
 
 
 def _cost(rows: Sequence[Row]) -> dict[str, Any]:

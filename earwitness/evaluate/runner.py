@@ -14,7 +14,7 @@ import os
 import pathlib
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -89,6 +89,17 @@ def items(data: Dataset, settings: Settings) -> list[Sample]:
     """Return the samples that a run asks, in order, their choices shuffled where that is wanted."""
     samples = data.samples[: settings.limit]
     return [s if settings.shuffle is None else shuffled(s, settings.shuffle) for s in samples]
+
+
+def distinct(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples with an id each: of several with one id, all but the first get a number."""
+    met: Counter[str] = Counter()
+    found = []
+    for sample in samples:
+        met[sample.id] += 1
+        again = met[sample.id] > 1
+        found.append(dataclasses.replace(sample, id=f"{sample.id} ({met[sample.id]})") if again else sample)
+    return found
 
 
 def run_task(
@@ -169,7 +180,7 @@ def _own_messages(task: Task, samples: Sequence[Sample], prompt: str) -> Message
     is_heard = any(sample.audio for sample in samples)
 
     def messages(sample: Sample) -> Sequence[Message]:
-        if is_heard and not sample.audio:
+        if is_heard and not sample.audio and task.is_heard(sample):
             raise ValueError(f"item {sample.id} has no audio; put its file where the data names it")
         return task.messages(sample, prompt)
 

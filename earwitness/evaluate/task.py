@@ -103,6 +103,10 @@ class Task(abc.ABC):
         """Return the conversation to send."""
         return [user_message(self.text(sample, prompt), sample.audio)]
 
+    def is_heard(self, sample: Sample) -> bool:
+        """Return whether an item has sound to be asked with; one that lacks it is then an error and no guess."""
+        return True
+
     def text(self, sample: Sample, prompt: str = "report") -> str:
         """Return the text of the question under one of ``prompts``."""
         if prompt not in self.prompts:

@@ -27,7 +27,9 @@ def edited(sample: Sample, name: str) -> Sample | None:
         sample: of a SoundWorld suite with sound.
         name: one of ``EDITS``.
     """
-    facts = EDITS[name](copy.deepcopy(sample.facts)) if sample.facts and sample.audio else None
+    if not sample.facts or not sample.audio or "events" not in sample.facts:
+        return None
+    facts = EDITS[name](copy.deepcopy(sample.facts))
     if facts is None:
         return None
     suite = soundworld.suite(sample.domain)

@@ -32,7 +32,7 @@ class MMSU(Task):
 
     def predictions(self, path: pathlib.Path) -> tuple[Dataset, list[Prediction]]:
         """Read the authors' format."""
-        return files.predictions(path, _sample, ("response",))
+        return files.predictions(path, _sample, ("response",), absent="")
 
     def text(self, sample: Sample, prompt: str = "report") -> str:
         """Return the report's question, or the authors'."""
@@ -48,8 +48,9 @@ class MMSU(Task):
     def official(self, sample: Sample, output: str | None) -> Score:
         """Decide as ``mmsu_evaluation.py``.
 
-        None, which the script leaves out: no text, and any text that neither begins with a capital A to D nor has one
-        second to last. Empty text and the word ``None`` are wrong.
+        None, which the script leaves out: null, and any text that neither begins with a capital A to D nor has one
+        second to last. Empty text, the word ``None`` and an item without the field are wrong. (The script keeps the
+        letter of the item before for them, which is right where that happens to be the key; no score can rest on it.)
         """
         if output is None:
             return None

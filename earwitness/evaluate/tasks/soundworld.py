@@ -38,14 +38,20 @@ class SoundWorld(Task):
     def load(self, data: pathlib.Path) -> Dataset:
         """Return the items of the suites that ``data`` names, or those of an exported manifest."""
         named = [part for part in data.parts if part not in (".", "..", "/")][-2:]
-        if (data.is_file() and data.suffix == ".jsonl") or (data.is_dir() and list(data.glob("*-*.jsonl"))):
+        if (data.is_file() and data.suffix == ".jsonl") or (named and data.is_dir() and any(data.glob("*-*.jsonl"))):
             return _exported(data)
+        if named and named[0] not in SUITES and not data.exists():
+            raise ValueError(f"{data} is no file, folder or suite; the suites are {', '.join(SUITES)}")
         suites = [named.pop(0)] if named and named[0] in SUITES else list(SUITES)
         split = named[0] if len(suites) == 1 and named else "test"
         if split not in soundworld.SPLITS:
             raise ValueError(f"{data} names no SoundWorld split; there are {', '.join(soundworld.SPLITS)}")
         what = f"{'+'.join(suites)}/{split}/{ITEMS}@{soundworld.VERSION}"
         return Dataset(_Items(suites, split), soundworld.VERSION, hashlib.sha256(what.encode()).hexdigest())
+
+    def is_heard(self, sample: Sample) -> bool:
+        """Return False for the items of ``hearing`` that are asked without a clip on purpose."""
+        return sample.extra.get("condition") != "missing"
 
     def text(self, sample: Sample, prompt: str = "report") -> str:
         """Return the question in the words that the ``tiny`` preset was trained with, under any of ``prompts``."""
