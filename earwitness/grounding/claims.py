@@ -101,4 +101,4 @@ class Claim:
         record = {"kind": self.kind, "text": self.text, "start": self.start, "end": self.end}
         record |= {"subject": str(self.subject), "value": self.value, "aspect": self.aspect, "unit": self.unit}
         record |= {"other": str(self.other) if self.other else "", "negated": self.is_negated}
-        return {k: v for k, v in record.items() if v not in ("", None, False)}
+        return {k: v for k, v in record.items() if v not in ("", None) and v is not False}

@@ -16,6 +16,7 @@ from earwitness.engines.local import LocalEngine, PromptTooLongError
 from earwitness.engines.rows import Row
 from earwitness.serve.audio_parts import load_clips
 from earwitness.serve.calls import Call, Ending, Piece
+from earwitness.serve.claims import Statement, Witness, read_statement
 from earwitness.serve.errors import ApiError
 from earwitness.serve.metrics import Metrics
 from earwitness.serve.places import Places
@@ -23,6 +24,7 @@ from earwitness.serve.replies import Completion, Deltas, sse
 from earwitness.serve.scheduler import Scheduler
 from earwitness.serve.settings import Settings
 from earwitness.serve.turns import count_characters
+from earwitness.serve.web import add_page
 from earwitness.serve.wire import Ask, read_ask, read_json
 
 _LOG = logging.getLogger("earwitness.serve")
@@ -41,6 +43,7 @@ class Api:
         self.places = Places(engine.max_batch + settings.max_queue)
         self._longest_token = max(map(len, engine.tokenizer.get_vocab()))
         self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="earwitness-load")
+        self._witness, self._measurer = Witness(), ThreadPoolExecutor(1, thread_name_prefix="earwitness-measure")
         self._calls: set[Call] = set()
         self._started = int(time.time())
 
@@ -48,6 +51,7 @@ class Api:
         """End the threads."""
         self.scheduler.close()
         self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._measurer.shutdown(wait=False, cancel_futures=True)
 
     def cut_off(self) -> None:
         """End what still runs, when the grace period is over; on the event loop only."""
@@ -97,6 +101,22 @@ class Api:
         except Exception:
             self.metrics.count_request(500, arrived)
             raise
+
+    async def claims(self, request: Any) -> Any:
+        """``POST /v1/claims``: what a chain says of a clip, checked against the clip."""
+        self._check_key(request)
+        with self.places.take(1):
+            try:
+                async with asyncio.timeout(self.settings.timeout_seconds):
+                    data = await self._body(request)
+                    loop = asyncio.get_running_loop()
+                    statement = await loop.run_in_executor(self._loaders, _in_shape, self._statement, data)
+                    return _json(await loop.run_in_executor(self._measurer, _in_shape, self._witness.check, statement))
+            except TimeoutError:
+                raise self._too_late() from None
+
+    def _statement(self, data: bytes) -> Statement:
+        return read_statement(data, self.settings)
 
     # -- one chat completion -------------------------------------------------------------------------------------------
 
@@ -311,8 +331,10 @@ def build_app(api: Api) -> Any:
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, missing)
     app.add_route("/v1/chat/completions", _shaped(api.chat), methods=["POST"])
+    app.add_route("/v1/claims", _shaped(api.claims), methods=["POST"])
     app.add_route("/v1/models", _shaped(api.models), methods=["GET"])
     app.add_route("/v1/models/{name:path}", _shaped(api.model), methods=["GET"])
     app.add_route("/health", _shaped(api.health), methods=["GET"])
     app.add_route("/metrics", _shaped(api.show_metrics), methods=["GET"])
+    add_page(app)
     return app

@@ -102,7 +102,7 @@ def _decode(data: bytes, param: str, seconds_left: float) -> tuple[Any, float]:
     """Return (waveform, seconds); a header that already says too much is believed before anything is decoded."""
     try:
         _check_seconds(audio.duration_seconds(data), param, seconds_left)
-        wave = audio.load_audio(data)
+        wave = audio.load_audio(data, max_seconds=max(seconds_left, 0.0) + 1.0)
     except (ValueError, OSError) as error:
         raise wrong(param, str(error), "invalid_audio") from None
     seconds = len(wave) / audio.SAMPLE_RATE
