@@ -15,7 +15,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from earwitness import cli
 from earwitness.data.collate import Batch
 from earwitness.losses import sft_loss
-from earwitness.model import AudioReasoner, presets
+from earwitness.model import AudioReasoner, packed, plan_serve, presets
 from earwitness.stages import start
 from earwitness.train import plan_memory as memory
 from earwitness.train.learner import Learner, OptimiserConfig, make_optimisers
@@ -231,3 +231,70 @@ def test_impossible_plans_end_in_a_sentence(words, message, capsys):
 def test_the_package_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "earwitness", "plan", "-h"], capture_output=True, text=True)
     assert done.returncode == 0 and "earwitness plan train --preset r1 --gpus 64" in done.stdout
+
+
+@pytest.mark.parametrize("name", plan_serve.SCHEMES)
+def test_planned_weights_and_cache_are_what_an_engine_holds(name):
+    from earwitness.engines.decoder import Decoder
+
+    config, scheme = presets.preset("tiny"), plan_serve.SCHEMES[name]
+    weights = plan_serve.shapes(config)
+    model = AudioReasoner(config).to(torch.bfloat16)
+    if scheme is not None:
+        for key, layer in list(model.model.named_modules()):
+            if packed.PACKED_KEYS.fullmatch(f"model.{key}.weight"):
+                parent, _, last = key.rpartition(".")
+                held = packed.PackedLinear(scheme, layer.in_features, layer.out_features, layer.bias is not None)
+                held.bias = layer.bias
+                held.weight_scale.data = held.weight_scale.to(torch.bfloat16 if name == "int4" else torch.float32)
+                setattr(model.model.get_submodule(parent), last, held)
+    assert plan_serve.weight_bytes(weights, scheme) == local_bytes(model.parameters())
+    decoder = Decoder(model)
+    load = plan_serve.Load(context=256, concurrency=3)
+    assert plan_serve.cache_bytes(config, load) == 3 * 256 * decoder.cache_bytes_per_token
+
+
+def serve(capsys, *words):
+    assert cli.main(["plan", "serve", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_schemes_and_cards(capsys):
+    found = serve(capsys, "--preset", "r1")
+    sizes = {name: s["bytes"]["weights"] / 1e9 for name, s in found["schemes"].items()}
+    assert 66.9 < sizes["16 bit"] < 67.1  # 33.487 B values
+    assert sizes["16 bit"] > 1.8 * sizes["int8"] and sizes["16 bit"] > 2.9 * sizes["int4"]
+    assert found["best"]["80 GB"] == "16 bit" and found["best"]["48 GB"] == "fp8" and found["best"]["16 GB"] is None
+    mini = serve(capsys, "--preset", "mini", "--gpu-memory", "24")
+    assert mini["best"] == {"24 GB": "16 bit"} and list(mini["cards"].values()) == [24e9]
+
+
+def test_more_conversations_need_more_cache(capsys):
+    one, eight = (serve(capsys, "--preset", "mini", "--concurrency", n) for n in ("1", "8"))
+    for name, scheme in one["schemes"].items():
+        assert 8 * scheme["bytes"]["KV cache"] == eight["schemes"][name]["bytes"]["KV cache"]
+        for card in scheme["fits"]:  # what fits has room for its own conversation
+            assert scheme["cache_tokens"][card] >= one["context"]
+            assert scheme["bytes"]["total"] <= one["cards"][card]
+
+
+def test_a_plan_to_serve_for_people(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["plan", "serve", "--preset", "r1", "--gpu-memory", "24"]) == 0
+    out = capsys.readouterr().out
+    for word in ("weights", "KV cache", "activations", "16 bit", "int4", "tokens on 24 GB"):
+        assert word in out
+    assert out.splitlines()[-1].startswith("24 GB: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--preset mini --context 20000", "the model reads 1 to 16384 tokens and --context is 20000; change it"),
+        ("--concurrency 0", "--concurrency 0 serves nobody; give 1 or more"),
+        ("--gpu-memory -1", "--gpu-memory -1 is no card; give its size in GB"),
+    ],
+)
+def test_impossible_loads_end_in_a_sentence(words, message, capsys):
+    assert cli.main(["plan", "serve", *words.split()]) == 1
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``earwitness plan``: what a training run needs before it is begun. Needs no card and allocates nothing."""
+"""``earwitness plan``: what training or serving needs before it is begun. Needs no card and allocates nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from earwitness.commands import plan_serve
+
 if TYPE_CHECKING:
     from earwitness.train.plan import Card, Job, Model
 
-SUMMARY = "memory of every rank and time of a step, before a run is begun"
+SUMMARY = "memory and time of a training run, or which scheme serves a model on which card"
 EXAMPLES = """examples:
   earwitness plan train --preset r1 --gpus 64
   earwitness plan train --preset r1 --gpus 64 --stage rlvr --set compute.tensor_parallel=8 --card h200
-  earwitness plan train --config configs/tiny-sft.yaml --gpus 2 --sequence 1024 --json"""
+  earwitness plan train --config configs/tiny-sft.yaml --gpus 2 --sequence 1024 --json
+  earwitness plan serve --preset mini --gpu-memory 24"""
 STAGES = ("sft", "dpo", "rlvr")
 _LONGEST = 10_240  # tokens of prompt and reply; paper, section 4.3
 # What no configuration can go without, and what a large model needs.
@@ -23,7 +26,25 @@ _DEFAULTS = ("run=plan", "loop.steps=1", "compute.activation_checkpointing=true"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("what", choices=("train",), help="what to plan")
+    kinds = parser.add_subparsers(dest="what", metavar="{train,serve}", required=True)
+    _add_train(_kind(kinds, "train", "memory of every rank and time of a step", EXAMPLES))
+    plan_serve.add_arguments(_kind(kinds, "serve", "which scheme fits which card", plan_serve.EXAMPLES))
+
+
+def _kind(kinds: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    parser = kinds.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # Also after the word, as with other commands; suppressed, so that it does not undo the one before it.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show warnings and tracebacks")
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=("r1", "mini", "tiny"), help="default: the config's model, else r1")
     parser.add_argument("--stage", default="sft", choices=STAGES, help="default: sft")
     parser.add_argument(
@@ -44,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan; a run that does not fit is an answer too, so the exit code is 0."""
+    if args.what == "serve":
+        return plan_serve.run(args)
     from earwitness.train.plan import CARDS
 
     config = _config(args)

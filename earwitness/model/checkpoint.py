@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model.safetensors.index.json"
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn"}
+_DTYPES |= {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8"}
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _DOWNLOADED = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 _SKIPPED = ("token2wav/*",)  # the speech decoder is no part of this model
@@ -67,7 +70,7 @@ def read_config(folder: str | os.PathLike) -> EarwitnessConfig:
 
 def check_weights(folder: str | os.PathLike, expected: dict[str, tuple[int, ...]]) -> None:
     """Raise ``ValueError`` listing every missing, unexpected and misshapen key; reads only the files' headers."""
-    found = _shapes(pathlib.Path(folder))
+    found = {key: shape for _, key, shape, _ in headers(pathlib.Path(folder))}
     problems = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]
     problems += [f"{key} is unexpected" for key in sorted(found.keys() - expected.keys())]
     for key in sorted(expected.keys() & found.keys()):
@@ -81,35 +84,79 @@ def check_weights(folder: str | os.PathLike, expected: dict[str, tuple[int, ...]
 
 def tensors(folder: pathlib.Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the tensors whose key is wanted, one at a time, from a folder's safetensors files."""
-    for key, part in _slices(folder):
-        if wanted(key):
-            yield key, part[:]
+    for file, keys in files(folder).items():
+        for key in filter(wanted, keys):
+            yield key, read_tensor(folder / file, key)
 
 
-def _shapes(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(part.get_shape()) for key, part in _slices(folder)}
+def headers(folder: pathlib.Path) -> Iterator[tuple[str, str, tuple[int, ...], torch.dtype]]:
+    """Yield (file, key, shape, dtype) of every tensor, from the files' headers alone."""
+    import torch
+
+    for file, keys in files(folder).items():
+        with _opened(folder / file) as tensors:
+            for key in keys:
+                part = tensors.get_slice(key)
+                dtype = getattr(torch, _DTYPES.get(part.get_dtype(), "uint8"))
+                yield file, key, tuple(part.get_shape()), dtype
 
 
-def _slices(folder: pathlib.Path) -> Iterator[tuple[str, Any]]:
-    """Yield (key, lazy tensor) of every tensor in the folder's weights."""
-    from safetensors import SafetensorError, safe_open
-
+def files(folder: pathlib.Path) -> dict[str, list[str]]:
+    """Return the weight files of a folder, each with the keys that are read from it, in the order of its bytes."""
     index = folder / INDEX
     named: dict[str, str] = {}
     if index.exists():
         named = read_json(index).get("weight_map") or {}
+    found: dict[str, list[str]] = {}
     for file in sorted(set(named.values())) or ["model.safetensors"]:
-        path = folder / file
-        if not path.is_file():
-            what = f"the weight file {path}" if named else f"the weights ({INDEX} or model.safetensors) in {folder}"
+        if not (folder / file).is_file():
+            every = f"the weights ({INDEX} or model.safetensors) in {folder}"
+            what = f"the weight file {folder / file}" if named else every
             raise FileNotFoundError(f"{what} cannot be found; download the checkpoint again")
-        try:
-            with safe_open(path, framework="pt") as opened:
-                for key in opened.keys():
-                    if not named or named.get(key) == file:
-                        yield key, opened.get_slice(key)
-        except (SafetensorError, OSError) as error:
-            raise OSError(f"{path} is cut short or not a safetensors file; download it again") from error
+        with _opened(folder / file) as tensors:
+            found[file] = [key for key in tensors.offset_keys() if not named or named.get(key) == file]
+    return found
+
+
+def read_tensor(path: pathlib.Path, key: str) -> torch.Tensor:
+    """Return one tensor of a file; the file is mapped only while the tensor lives."""
+    with _opened(path) as tensors:
+        return tensors.get_tensor(key)
+
+
+class LazyTensor:
+    """A tensor of a file that is read when it is indexed, which is all that transformers does with a state dict's."""
+
+    def __init__(self, path: pathlib.Path, key: str, dtype: torch.dtype) -> None:
+        self.path, self.key, self.dtype = path, key, dtype
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        """Return the tensor, or a part of it."""
+        return read_tensor(self.path, self.key)[index]
+
+    def is_floating_point(self) -> bool:
+        """Return whether its values are floats."""
+        return self.dtype.is_floating_point
+
+
+def lazy_tensors(folder: str | os.PathLike) -> dict[str, LazyTensor]:
+    """Return a state dict of a folder that holds no tensor yet and maps no file for longer than one tensor lives.
+
+    transformers by itself keeps every file of a checkpoint mapped until the last tensor is converted.
+    """
+    folder = pathlib.Path(folder)
+    return {key: LazyTensor(folder / file, key, dtype) for file, key, _, dtype in headers(folder)}
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
+        raise OSError(f"{path} is cut short or not a safetensors file; download it again") from error
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -125,19 +172,25 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
+def write_json(path: pathlib.Path, fields: dict[str, Any]) -> None:
+    """Write an object as a JSON file for people to read."""
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 @contextlib.contextmanager
 def staged(folder: str | os.PathLike, num_bytes: int) -> Iterator[pathlib.Path]:
     """Give a staging folder; when the block ends well its files move to ``folder``, else nothing is left behind.
 
     The old index goes first and the new config last, so that a run killed between two moves leaves a folder that
-    does not load rather than one with mixed weights.
+    does not load rather than one with mixed weights. What a killed run left behind is removed by the next one.
     """
     folder = pathlib.Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give a folder to save the model in")
     fresh = not folder.exists()
-    staging = folder / f".partial-{os.getpid()}"
+    staging = folder / f"{_partial()}{os.getpid()}"
     try:
+        _remove_abandoned(folder)
         staging.mkdir(parents=True)
         free = shutil.disk_usage(folder).free
         if free < num_bytes:
@@ -156,6 +209,22 @@ def staged(folder: str | os.PathLike, num_bytes: int) -> Iterator[pathlib.Path]:
         raise
 
 
+def _partial() -> str:
+    """Return how the staging folders of this machine begin; a shared disk holds those of others too."""
+    return f".partial-{platform.node()}-"
+
+
+def _remove_abandoned(folder: pathlib.Path) -> None:
+    """Remove the staging folders of processes of this machine that are gone."""
+    for old in folder.glob(f"{_partial()}*"):
+        try:
+            os.kill(int(old.name.removeprefix(_partial())), 0)
+        except ProcessLookupError:
+            shutil.rmtree(old, ignore_errors=True)
+        except (ValueError, OSError):
+            pass  # not ours, or another user's process: it may still be writing
+
+
 def _index_single_file(folder: pathlib.Path) -> None:
     """Give a checkpoint of one file the published layout's numbered name and index too."""
     single = folder / "model.safetensors"
@@ -169,7 +238,7 @@ def _index_single_file(folder: pathlib.Path) -> None:
         keys = sorted(tensors.keys())
     total = (folder / name).stat().st_size
     index = {"metadata": {"total_size": total}, "weight_map": {key: name for key in keys}}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / INDEX, index)
 
 
 def _publish(staging: pathlib.Path, folder: pathlib.Path) -> None:

@@ -76,6 +76,7 @@ _TOP_IGNORED = {
     "_attn_implementation_autoset",
     "audio_encoder_config",
     "text_config",
+    "quantization_config",
     *PUBLISHED_IDS,
 }
 # What the published class also keeps at the top of the nested shape.
@@ -140,6 +141,8 @@ class EarwitnessConfig(PreTrainedConfig):
             setattr(self, key, published if given is None else given)
         self.eos_token_ids = _stop_ids(self._fields, text, vocab)
         self.pad_token_id = self._fields.get("pad_token_id", text.get("pad_token_id"))
+        # Under the name that vLLM reads and transformers, which would unpack the weights, does not.
+        self.compression_config = self._fields.get("quantization_config")
         top |= {"name_or_path": name, "attn_implementation": attention}
         super().__init__(**top)
         if self.dtype is not None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel, Qwen2Model, initialization
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, Qwen2Model, initialization
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from earwitness import audio as front_end
-from earwitness.model import checkpoint
+from earwitness.model import checkpoint, packed
 from earwitness.model.adaptor import Adaptor, audio_tokens
 from earwitness.model.config import EarwitnessConfig
 from earwitness.model.encoder import AudioEncoder, frames_at_25hz, sinusoids
@@ -54,6 +54,7 @@ class AudioReasoner(PreTrainedModel, GenerationMixin):
         self.encoder = AudioEncoder(config)
         self.adapter = Adaptor(config)
         self.model = Qwen2Model(config.text_config)
+        packed.pack(self.model, config.compression_config)
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -256,8 +257,15 @@ class AudioReasoner(PreTrainedModel, GenerationMixin):
         with torch.device("meta"):
             expected = {name: tuple(value.shape) for name, value in cls(copy.deepcopy(config)).state_dict().items()}
         checkpoint.check_weights(folder, expected)
-        model = super().from_pretrained(folder, *args, config=config, audio_rule=audio_rule, **kwargs)
+        is_placed = kwargs.get("device_map") is not None  # then transformers may offload, for which it needs the files
+        source: dict[str, Any] = {} if is_placed else {"state_dict": checkpoint.lazy_tensors(folder)}
+        where = folder if is_placed else None
+        model = super().from_pretrained(where, *args, config=config, audio_rule=audio_rule, **source, **kwargs)
         loaded, stops = (model[0] if isinstance(model, tuple) else model), list(config.eos_token_ids)
+        written = os.path.join(folder, "generation_config.json")
+        loaded.config.name_or_path = loaded.name_or_path = str(folder)
+        if not is_placed and "generation_config" not in kwargs and os.path.exists(written):
+            loaded.generation_config = GenerationConfig.from_pretrained(folder)
         given = loaded.generation_config.eos_token_id
         given = [given] if isinstance(given, int) else given or []
         loaded.generation_config.eos_token_id = stops + [i for i in given if i not in stops]
