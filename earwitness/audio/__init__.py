@@ -1,7 +1,7 @@
 """Audio in: file, bytes or array -> mono 16 kHz waveform -> log-mel; chunks; audio token counts; WAV out."""
 
 from earwitness.audio.decoders import MAX_SECONDS
-from earwitness.audio.decoding import Source, duration_seconds, load_audio
+from earwitness.audio.decoding import Source, duration_seconds, load_audio, stream_audio
 from earwitness.audio.front_end import (
     CHUNK_SECONDS,
     HOP,
@@ -16,6 +16,7 @@ from earwitness.audio.front_end import (
     split_chunks,
 )
 from earwitness.audio.wav import encode_wav, write_wav
+from earwitness.audio.windows import Recording, Span
 
 __all__ = [
     "CHUNK_SECONDS",
@@ -25,7 +26,9 @@ __all__ = [
     "N_FFT",
     "SAMPLE_RATE",
     "AudioRule",
+    "Recording",
     "Source",
+    "Span",
     "audio_token_count",
     "duration_seconds",
     "encode_wav",
@@ -34,5 +37,6 @@ __all__ = [
     "log_mel",
     "mel_filters",
     "split_chunks",
+    "stream_audio",
     "write_wav",
 ]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 MAX_SECONDS = 4 * 3600  # three hours of anything work; four are 0.9 GB as float32
-BLOCK = 1 << 18  # frames decoded at a time, which bounds the memory beside the result
+BLOCK = 1 << 18  # samples decoded at a time, all channels, which bounds the memory beside the result
 
 _MAX_PACKETS = 10_000_000  # four hours have fewer than a million
 # Plain containers only: a playlist or a concat script may name other files and addresses, and must not be followed.
@@ -32,7 +32,7 @@ class UnreadableError(Exception):
     """A decoder refused the file before it gave a sample; the next one may read it."""
 
 
-def libsndfile_blocks(file: BinaryIO, name: str) -> Iterator[tuple[float, np.ndarray]]:
+def libsndfile_blocks(file: BinaryIO, name: str, max_seconds: float) -> Iterator[tuple[float, np.ndarray]]:
     """Yield (rate, float32 (frames, channels)) by libsndfile."""
     soundfile = require("soundfile", "reading audio files")
     try:
@@ -40,12 +40,14 @@ def libsndfile_blocks(file: BinaryIO, name: str) -> Iterator[tuple[float, np.nda
     except soundfile.LibsndfileError as error:
         raise UnreadableError(error.error_string.rstrip(".")) from None
     with sound:
-        if sound.frames / sound.samplerate > MAX_SECONDS and sound.frames < 2**62:  # that is "unknown"
-            raise ValueError(too_long(name))
+        if sound.frames >= 2**62:  # written to a pipe: libsndfile cannot seek to its end and loses the last block
+            raise UnreadableError("its length is not stated")
+        if sound.frames / sound.samplerate > max_seconds:
+            raise ValueError(too_long(name, max_seconds))
         done = 0
         while True:
             try:
-                block = sound.read(BLOCK, dtype="float32", always_2d=True)
+                block = sound.read(BLOCK // sound.channels, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 if not done:
                     raise UnreadableError(error.error_string.rstrip(".")) from None
@@ -56,11 +58,11 @@ def libsndfile_blocks(file: BinaryIO, name: str) -> Iterator[tuple[float, np.nda
             yield sound.samplerate, block
         if not done and sound.format not in ("WAV", "WAVEX", "AIFF"):  # those say so when they are empty
             raise UnreadableError("no audio data")
-        if done and done < sound.frames < 2**62:
+        if 0 < done < sound.frames:
             warn(f"{name} is damaged: {done / sound.samplerate:.2f} s of it could be read")
 
 
-def av_blocks(file: BinaryIO, name: str) -> Iterator[tuple[float, np.ndarray]]:
+def av_blocks(file: BinaryIO, name: str, max_seconds: float) -> Iterator[tuple[float, np.ndarray]]:
     """Yield (rate, float32 (frames, channels)) of the first audio track by PyAV (FFmpeg)."""
     av = require("av", "reading this kind of audio file")
     try:
@@ -73,6 +75,8 @@ def av_blocks(file: BinaryIO, name: str) -> Iterator[tuple[float, np.ndarray]]:
         track = container.streams.audio[0]
         if track.codec_context is None:
             raise ValueError(f"{name} uses a codec that FFmpeg cannot decode here; convert it to WAV or FLAC")
+        if (_stated(container, track) or 0) > max_seconds + 0.5:  # what is stated may be a little more than is there
+            raise ValueError(too_long(name, max_seconds))
         pending: list[np.ndarray] = []
         rate, seconds, damaged = 0, 0.0, False
         for frame in _av_frames(container, track, av.FFmpegError):
@@ -81,7 +85,8 @@ def av_blocks(file: BinaryIO, name: str) -> Iterator[tuple[float, np.ndarray]]:
                 continue
             block = _frame_samples(frame)
             # A frame is some 20 ms: gather them, as long as rate and channels stay.
-            if pending and (rate, pending[0].shape[1]) != (frame.sample_rate, block.shape[1]) or len(pending) > 255:
+            differs = pending and (rate, pending[0].shape[1]) != (frame.sample_rate, block.shape[1])
+            if differs or sum(map(np.size, pending)) >= BLOCK:
                 yield rate, np.concatenate(pending)
                 pending = []
             pending.append(block)
@@ -208,9 +213,10 @@ class _Guarded:
         raise OSError("open for reading only")
 
 
-def too_long(name: str) -> str:
-    """Return the sentence for a recording over MAX_SECONDS."""
-    return f"{name} is longer than {MAX_SECONDS // 3600} hours; cut it into shorter files"
+def too_long(name: str, max_seconds: float) -> str:
+    """Return the sentence for a recording that decodes to more than is taken."""
+    most = f"{max_seconds / 3600:g} hours" if max_seconds >= 3600 else f"{max_seconds:.4g} s"
+    return f"{name} is longer than {most}; cut it into shorter files"
 
 
 def warn(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Any recording -> mono 16 kHz waveform, decoded and resampled block by block.
+"""Any recording -> mono 16 kHz waveform, decoded and resampled block by block, whole or as a stream.
 
 soxr resamples, imported late; beside the result, memory is bounded by one block.
 """
@@ -28,7 +28,7 @@ _INTEGER_UNITS = 64  # floats this far above full scale were probably meant as 1
 _RATES = (1_000, 768_000)
 
 
-def load_audio(source: Source) -> np.ndarray:
+def load_audio(source: Source, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """Return a waveform, float32 of shape (L,), mono, 16 kHz, full scale at 1.
 
     WAV, FLAC, OGG and MP3 are read by libsndfile, everything else (m4a, webm, opus, mp4, the first audio track of a
@@ -38,20 +38,31 @@ def load_audio(source: Source) -> np.ndarray:
         source: a path, the bytes of a file, an open binary file, an array or tensor at 16 kHz, or (array, rate in Hz).
             An array is (samples,), (samples, channels) or (channels, samples); int8, int16, int32 and uint8 are
             scaled to -1..1, floats are taken as they are.
+        max_seconds: decoding stops with an error beyond this, whatever the header says: a small file can decode to
+            hours.
 
     Raises:
         OSError: the file is missing, a folder, or cannot be opened.
         ValueError: nothing in it can be decoded, it has no samples, samples that are not finite, or more than
-            MAX_SECONDS of them; or an array of the wrong shape or type.
+            max_seconds of them; or an array of the wrong shape or type.
 
     A damaged or cut file gives what can be read of it, with a warning where the format lets it be known.
     """
+    return _joined(stream_audio(source, max_seconds))
+
+
+def stream_audio(source: Source, max_seconds: float = MAX_SECONDS) -> Iterator[np.ndarray]:
+    """Yield the waveform of load_audio in pieces of some seconds, so that memory does not grow with the recording.
+
+    Takes and raises what load_audio does; errors come where decoding meets them. A path is open while it is read.
+    """
     if not _is_file(source):
         array, rate = _array(source)
-        pieces = ((rate, decoders.to_float(array[i : i + BLOCK])) for i in range(0, len(array), BLOCK))
-        return _assemble(pieces, "the audio array")
+        blocks = ((rate, decoders.to_float(array[i : i + BLOCK])) for i in range(0, len(array), BLOCK))
+        yield from _resampled(blocks, "the audio array", max_seconds)
+        return
     with _opened(source) as (file, name):
-        return _load_file(file, name)
+        yield from _resampled(_file_blocks(file, name, max_seconds), name, max_seconds)
 
 
 def duration_seconds(source: Source) -> float:
@@ -67,7 +78,8 @@ def duration_seconds(source: Source) -> float:
         seconds = decoders.stated_seconds(file)
         if seconds is None:
             file.seek(0)
-            seconds = len(_load_file(file, name)) / SAMPLE_RATE
+            pieces = _resampled(_file_blocks(file, name, MAX_SECONDS), name, MAX_SECONDS)
+            seconds = sum(map(len, pieces)) / SAMPLE_RATE
         file.seek(0)
         return seconds
 
@@ -120,8 +132,8 @@ def _seekable(file: Any, name: str) -> BinaryIO:
     return io.BytesIO(data)
 
 
-def _load_file(file: BinaryIO, name: str) -> np.ndarray:
-    """Return the waveform of a seekable file: libsndfile first, PyAV for what that refuses."""
+def _file_blocks(file: BinaryIO, name: str, max_seconds: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield (rate, float32 (frames, channels)) of a seekable file: libsndfile first, PyAV for what that refuses."""
     head = file.read(4096)
     size = file.seek(0, os.SEEK_END)
     if not size:
@@ -132,12 +144,20 @@ def _load_file(file: BinaryIO, name: str) -> np.ndarray:
     adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
     if adts or decoders.is_unfinished_wav(file):
         readers = [decoders.av_blocks]
-    for blocks in readers:
+    for read in readers:
         file.seek(0)
         try:
-            return _assemble(blocks(file, name), name, note=" because it was cut off" if cut else "")
-        except decoders.UnreadableError as error:
+            found = 0
+            for rate, block in read(file, name, max_seconds):
+                found += len(block)
+                yield rate, block
+        except decoders.UnreadableError as error:  # comes before any sample
             reason = str(error)
+            continue
+        if not found:
+            note = " because it was cut off" if cut else ""
+            raise ValueError(f"{name} holds no samples{note}; record or copy it again")
+        return
     if b"\0" not in head and _is_text(head):
         raise ValueError(f"{name} holds text, not audio; give a recording (WAV, FLAC, OGG, MP3, m4a, webm, mp4)")
     if head[4:8] == b"ftyp":
@@ -177,11 +197,11 @@ def _array(source: Any) -> tuple[np.ndarray, float]:
     return array, rate
 
 
-def _assemble(pieces: Iterator[tuple[float, np.ndarray]], name: str, note: str = "") -> np.ndarray:
-    """Return the (L,) waveform at 16 kHz of decoded pieces, each (rate in Hz, float32 (frames, channels))."""
-    result = _Resampled()
+def _resampled(blocks: Iterator[tuple[float, np.ndarray]], name: str, max_seconds: float) -> Iterator[np.ndarray]:
+    """Yield the waveform at 16 kHz of decoded blocks, each (rate in Hz, float32 (frames, channels)), in pieces."""
+    resampler = _Resampler()
     num_bad, first_bad, seconds, peak = 0, 0.0, 0.0, 0.0
-    for rate, block in pieces:
+    for rate, block in blocks:
         _check_rate(rate, name)
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         size = np.abs(mono)
@@ -189,20 +209,18 @@ def _assemble(pieces: Iterator[tuple[float, np.ndarray]], name: str, note: str =
         if len(bad) and not num_bad:
             first_bad = seconds + bad[0] / rate
         num_bad, seconds, peak = num_bad + len(bad), seconds + len(mono) / rate, max(peak, float(size.max(initial=0)))
-        if seconds > MAX_SECONDS:
-            raise ValueError(decoders.too_long(name))
+        if seconds > max_seconds:
+            raise ValueError(decoders.too_long(name, max_seconds))
         if len(mono) and not num_bad:
-            result.add(rate, mono)
+            yield from resampler.add(rate, mono)
     if num_bad:
         raise ValueError(
             f"{name} has {num_bad} samples that are NaN, infinite or beyond {_LOUDEST:.0e}, the first at "
             f"{first_bad:.3f} s; replace them or export the file again"
         )
-    if not seconds:
-        raise ValueError(f"{name} holds no samples{note}; record or copy it again")
     if peak > _INTEGER_UNITS:
         decoders.warn(f"{name} peaks at {peak:.0f} where full scale is 1; divide it by 32768 if it is in 16-bit units")
-    return result.finish()
+    yield from resampler.finish()
 
 
 def _check_rate(rate: float, name: str) -> None:
@@ -210,43 +228,51 @@ def _check_rate(rate: float, name: str) -> None:
         raise ValueError(f"{name} has a sample rate of {rate:g} Hz; give audio of 8 to 192 kHz")
 
 
-class _Resampled:
-    """A waveform at 16 kHz that grows in place, so that a long recording is never held twice."""
+class _Resampler:
+    """Turns mono blocks of any rate into pieces at 16 kHz."""
 
     def __init__(self) -> None:
-        self._samples, self._length = np.empty(0, np.float32), 0
-        self._rate, self._stream, self._last = 0.0, None, 0.0
+        self._rate, self._stream = 0.0, None
+        self._last, self._length = 0.0, 0
 
-    def add(self, rate: float, mono: np.ndarray) -> None:
+    def add(self, rate: float, mono: np.ndarray) -> Iterator[np.ndarray]:
         """Take (frames,) float32 at a rate in Hz, which may change from one call to the next."""
         if rate != self._rate:
-            self._flush()
+            yield from self._flush()
             self._rate = rate
             if rate != SAMPLE_RATE:
                 soxr = decoders.require("soxr", "resampling audio")
                 self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         self._last = mono[-1]
-        self._append(mono if self._stream is None else self._stream.resample_chunk(np.ascontiguousarray(mono)))
+        yield self._counted(mono if self._stream is None else self._stream.resample_chunk(np.ascontiguousarray(mono)))
 
-    def finish(self) -> np.ndarray:
-        """Return the waveform."""
-        self._flush()
+    def finish(self) -> Iterator[np.ndarray]:
+        """Give what is left."""
+        yield from self._flush()
         if not self._length:  # one sample at 48 kHz is a third of a sample here: keep it as one
-            self._append(np.array([self._last], np.float32))
-        self._samples.resize(self._length, refcheck=False)
-        return self._samples
+            yield np.array([self._last], np.float32)
 
-    def _flush(self) -> None:
+    def _flush(self) -> Iterator[np.ndarray]:
         if self._stream is not None:
-            self._append(self._stream.resample_chunk(np.empty(0, np.float32), last=True))
+            yield self._counted(self._stream.resample_chunk(np.empty(0, np.float32), last=True))
         self._stream = None
 
-    def _append(self, samples: np.ndarray) -> None:
-        end = self._length + len(samples)
-        if end > len(self._samples):
-            self._samples.resize(max(end, len(self._samples) * 5 // 4), refcheck=False)
-        self._samples[self._length : end] = samples
-        self._length = end
+    def _counted(self, samples: np.ndarray) -> np.ndarray:
+        self._length += len(samples)
+        return samples
+
+
+def _joined(pieces: Iterator[np.ndarray]) -> np.ndarray:
+    """Return pieces as one array that grows in place, so that a long recording is never held twice."""
+    samples, length = np.empty(0, np.float32), 0
+    for piece in pieces:
+        end = length + len(piece)
+        if end > len(samples):
+            samples.resize(max(end, len(samples) * 5 // 4), refcheck=False)
+        samples[length:end] = piece
+        length = end
+    samples.resize(length, refcheck=False)
+    return samples
 
 
 def _is_text(head: bytes) -> bool:

@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   earwitness ask before.wav after.wav "Which recording has more noise?" --model stepfun-ai/Step-Audio-R1
   earwitness ask meeting.m4a --task transcribe --model http://localhost:8000/v1
   earwitness ask clip.wav "Which note is higher, the first or the second?" --verify
+  earwitness ask night.flac "When is there an alarm?" --json
   earwitness ask recordings/ "Is somebody speaking?" --out answers.csv
   earwitness ask questions.jsonl --out answers.jsonl"""
 
@@ -79,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mark what the reasoning says of the clip: \u2713 measured so, \u2717 not so, ? open",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the bare answer")
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help="listen in windows of at most so long (default: only past the context, a thirty-second of it each)",
+    )
     parser.add_argument("--out", metavar="FILE", help="for many questions: .jsonl or .csv; answered ones are skipped")
     parser.add_argument("--limit", type=int, metavar="N", help="for many questions: only the first N")
     parser.add_argument("--dry-run", action="store_true", help="print the settings and the first prompt, then stop")
@@ -167,30 +174,44 @@ def clip_of(name: str, base: pathlib.Path | None = None) -> Any:
         return soundworld.waveform(name)
     from earwitness import audio
 
+    return audio.load_audio(path_of(name, base))
+
+
+def path_of(name: str, base: pathlib.Path | None = None) -> str | pathlib.Path:
+    """Return where a clip lies: beside ``base`` if there is such a file, else as it is named."""
     beside = base / name if base is not None else None
-    return audio.load_audio(beside if beside is not None and beside.exists() else name)
+    return beside if beside is not None and beside.exists() else name
 
 
 def _ask_one(args: argparse.Namespace, names: list[str], question: str) -> int:
     from earwitness import prompt
+    from earwitness.commands import ask_long
 
     sampling, think = sampling_of(args), thinks(args)
-    clips = [clip_of(name) for name in names]
     text = prompt.question_text(question, choices_of(args))
     if args.dry_run:
-        show_plan(args, sampling, think, [prompt.user_message(text, clips)])
+        show_plan(args, sampling, think, [prompt.user_message(text, [clip_of(name) for name in names])])
         return 0
-    found = _measured(clips[0]) if args.verify else None
+    recording = ask_long.opened(args, names)
+    clips = [] if recording else [clip_of(name) for name in names]
     engine = load_engine(args)
+    if recording is None or ask_long.is_whole(args, engine, recording.seconds, text, sampling):
+        clips = clips or [clip_of(name) for name in names]
+        recording = ask_long.beyond(args, engine, clips, text, sampling)
+    found = _measured(clips[0]) if args.verify and recording is None else None
     stream = None if args.json else _Stream(found)
-    reply = engine.ask(clips, text, think=think, seed=args.seed, sampling=sampling, on_event=stream)
+    reply: Reply
+    if recording is not None:
+        reply, notes = ask_long.answer(args, engine, recording, question, sampling, stream)
+    else:
+        reply, notes = engine.ask(clips, text, think=think, seed=args.seed, sampling=sampling, on_event=stream), None
     if args.json:
         record = {name: getattr(reply, name) for name in JSON_FIELDS}
         if found is not None:
             from earwitness.grounding import verify_chain
 
             record["claims"] = [v.to_json() for v in verify_chain(reply.thinking, found)]
-        print(json.dumps(record, ensure_ascii=False))
+        print(json.dumps(record if notes is None else {**record, "notes": notes}, ensure_ascii=False))
     elif stream is not None:
         stream.finish(reply)
     if reply.status != "complete":

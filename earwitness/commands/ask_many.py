@@ -112,7 +112,8 @@ class _Job:
 
     def __init__(self, args: argparse.Namespace, engine: Engine, sampling: Sampling, base: pathlib.Path | None) -> None:
         self._engine, self._sampling, self._base = engine, sampling, base
-        self._think, self._seed = ask.thinks(args), args.seed
+        self._think, self._seed, self._window = ask.thinks(args), args.seed, args.window
+        self._long: list[Sample] = []
         self.failed = 0
         self._failed_in_a_row = 0
         self.audio_seconds = 0.0
@@ -128,6 +129,7 @@ class _Job:
                 for reply in replies:
                     yield self._done(pulled[answered][0], reply)
                     answered += 1
+                yield from self._in_windows()
                 return
             except ValueError:
                 # One of the pulled requests cannot be run, such as a prompt past the context. Find it alone.
@@ -140,6 +142,9 @@ class _Job:
 
         for sample in samples:
             try:
+                if self._is_long(sample):
+                    self._long.append(sample)
+                    continue
                 messages = _messages(sample, self._base)
             except (ValueError, OSError) as error:
                 self._fail(sample, error)
@@ -148,6 +153,41 @@ class _Job:
             request = Request(messages, think=self._think, tools=tools, seed=self._seed)
             pulled.append((sample, request))
             yield request
+
+    def _is_long(self, sample: Sample) -> bool:
+        """Return whether a sample asks about one recording that is to be heard in windows, after all others."""
+        from earwitness import audio, prompt
+        from earwitness.engines import long_audio
+
+        if sample.messages or len(sample.audio) != 1 or str(sample.audio[0]).startswith("soundworld:"):
+            return False
+        if self._window is not None:
+            return True
+        seconds = audio.duration_seconds(ask.path_of(str(sample.audio[0]), self._base))
+        text = prompt.question_text(sample.question, sample.choices)
+        return not long_audio.fits(self._engine, seconds, text, self._sampling)
+
+    def _in_windows(self) -> Iterator[tuple[Sample, Reply]]:
+        from earwitness import audio
+        from earwitness.engines import long_audio
+
+        while self._long:
+            sample = self._long.pop(0)
+            try:
+                reply = long_audio.ask_long(
+                    self._engine,
+                    audio.Recording(ask.path_of(str(sample.audio[0]), self._base)),
+                    sample.question,
+                    choices=sample.choices,
+                    think=self._think,
+                    seed=self._seed,
+                    sampling=self._sampling,
+                    window_seconds=self._window,
+                )
+            except ValueError as error:
+                self._fail(sample, error)
+                continue
+            yield self._done(sample, reply)
 
     def _one_by_one(self, pulled: list[tuple[Sample, Request]]) -> Iterator[tuple[Sample, Reply]]:
         for sample, request in pulled:
