@@ -23,11 +23,13 @@ COMMANDS = (
     "train",
     "plan",
     "assemble",
+    "quantize",
     "eval",
     "score",
     "probe",
     "report",
     "serve",
+    "realtime",
 )
 """Each is a module of ``earwitness.commands`` with SUMMARY, EXAMPLES, ``add_arguments`` and ``run``."""
 
@@ -46,6 +48,10 @@ _EXTRAS = {
     "fastapi": "serve",
     "uvicorn": "serve",
     "prometheus_client": "serve",
+    "websockets": "realtime",
+    "starlette": "realtime",
+    "onnxruntime": "realtime",
+    "compressed_tensors": "quantize",
 }
 
 

@@ -20,7 +20,10 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-ASKS = ("distribution", "faults", "learns", "listens", "outside", "parity", "resume", "training")
+ASKS = (
+    "distribution", "faults", "learns", "listens", "long_audio", "outside", "parity", "quantized", "resume",
+    "suites", "throughput", "training",
+)  # fmt: skip
 ROWS = [pytest.param(name, marks=needs_weights if name in ASKS else ()) for name in evidence.row_names()]
 
 

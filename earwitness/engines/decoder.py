@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from earwitness.model.packed import PackedLinear, PackedWeight
+
 _CACHE_STEP = 128
 """The cache grows by at least this many tokens, so that growth is rare."""
 _KEPT_BYTES = 1 << 29
@@ -30,15 +32,22 @@ class _Layer:
     def __init__(self, layer: Any):
         attention, mlp = layer.self_attn, layer.mlp
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        self.qkv = _join([p.weight for p in projections])
+        self.qkv = _weights(projections)
         self.qkv_bias = _join([p.bias for p in projections]) if attention.q_proj.bias is not None else None
-        self.out = attention.o_proj.weight
-        self.gate_up = _join([mlp.gate_proj.weight, mlp.up_proj.weight])
-        self.down = mlp.down_proj.weight
+        self.out = _weights([attention.o_proj])
+        self.gate_up = _weights([mlp.gate_proj, mlp.up_proj])
+        self.down = _weights([mlp.down_proj])
         self.norm_in = layer.input_layernorm.weight
         self.norm_mid = layer.post_attention_layernorm.weight
         self.eps = layer.input_layernorm.variance_epsilon
         self.device = self.qkv.device
+
+
+def _weights(modules: Sequence[Any]) -> Any:
+    """Return the weights of linear maps stacked in one, packed where they are."""
+    if isinstance(modules[0], PackedLinear):
+        return PackedWeight.of(modules, _join)
+    return _join([m.weight for m in modules])
 
 
 def _join(parameters: list[Any]) -> Tensor:
@@ -184,6 +193,12 @@ class Decoder:
             hidden_BTC = self._finish(layer, hidden_BTC, heard.flatten(2))
         return self._logits(hidden_BTC[:, 0])
 
+    @torch.inference_mode()
+    def extend(self, more_TC: Tensor, slot: int, start: int) -> Tensor:
+        """Run more of a row after its first ``start`` tokens, which stay; return the logits (V,) after the last."""
+        self.reserve(slot + 1, start + len(more_TC))
+        return self._prefill_long(more_TC, slot, start)[0]
+
     def _prefill_long(self, prompt_TC: Tensor, slot: int, start: int = 0) -> Tensor:
         """Run one long prompt in pieces, each attending to what is cached before it."""
         hidden = prompt_TC[None, -1:]
@@ -210,15 +225,19 @@ class Decoder:
         return self._logits(hidden[:, -1])
 
     @torch.inference_mode()
-    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """Write one token a row, at position ``lengths[row]``, and return the logits (B, V) after it."""
+    def step(self, tokens: Sequence[int], lengths: Sequence[int], slots: Sequence[int] | None = None) -> Tensor:
+        """Write one token a row, at position ``lengths[row]``, and return the logits (B, V) after it.
+
+        The rows are the first slots, or those named by ``slots``, whose cached tokens are gathered for every layer.
+        """
         count, end = len(tokens), max(lengths) + 1
-        self.reserve(count, end)
+        self.reserve(count if slots is None else max(slots) + 1, end)
+        rows = _rows(count, slots)
         assert self._rope is not None
         length_B = torch.tensor(lengths, device=self.device)
         hidden_BC = F.embedding(torch.tensor(tokens, device=self.device), self._embed)
         cos, sin = self._rope[0][length_B][:, None], self._rope[1][length_B][:, None]
-        bias, places = self._attention_bias(length_B, end, min(lengths) + 1), self._places(length_B)
+        bias, places = self._attention_bias(length_B, end, min(lengths) + 1), self._places(length_B, slots)
         q_heads, k_heads = self._heads, self._kv_heads
         for i, layer in enumerate(self._layers):
             if layer.device != hidden_BC.device:
@@ -233,8 +252,8 @@ class Decoder:
             flat[1].index_copy_(0, places, qkv[:, q_heads + k_heads :].reshape(-1, self._head_dim))
             heard = F.scaled_dot_product_attention(
                 turned[:, :q_heads].unflatten(1, (k_heads, -1)),
-                cache[0, :count, :, :end],
-                cache[1, :count, :, :end],
+                cache[0, rows, :, :end],
+                cache[1, rows, :, :end],
                 attn_mask=bias,
             )
             hidden_BC = self._finish(layer, hidden_BC, heard.reshape(count, -1))
@@ -272,10 +291,19 @@ class Decoder:
             :, None, None
         ]
 
-    def _places(self, length_B: Tensor) -> Tensor:
+    def _places(self, length_B: Tensor, slots: Sequence[int] | None) -> Tensor:
         """Return the flat cache positions (B * K,) that this step writes."""
-        first = torch.arange(len(length_B) * self._kv_heads, device=self.device) * self._length
-        return first + length_B.repeat_interleave(self._kv_heads)
+        named = range(len(length_B)) if slots is None else slots
+        heads = torch.arange(self._kv_heads, device=self.device)
+        first = torch.tensor(list(named), device=self.device)[:, None] * self._kv_heads + heads
+        return (first * self._length).flatten() + length_B.repeat_interleave(self._kv_heads)
+
+
+def _rows(count: int, slots: Sequence[int] | None) -> slice | list[int]:
+    """Return what indexes the rows of a cache: a slice where they lie together, which copies nothing."""
+    if slots is None:
+        return slice(0, count)
+    return slice(slots[0], slots[0] + count) if list(slots) == list(range(slots[0], slots[0] + count)) else list(slots)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 _CROSSINGS = 24  # of the sinc on each side, at the lower rate: the delay is 24 samples of it
 _PASS = 0.91  # of the lower rate's Nyquist frequency
 _BETA = 7.5  # Kaiser window: stop band below -70 dB
+_BLOCK = 1 << 14  # samples filtered at once; each takes some 600 bytes meanwhile
 
 
 class Resampler:
@@ -41,6 +42,8 @@ class Resampler:
         """Return what can be said of the output after ``wave``, (samples,) float32, was added to the input."""
         if self.up == self.down:
             return np.asarray(wave, np.float32)
+        if len(wave) > _BLOCK:
+            return np.concatenate([self.push(wave[i : i + _BLOCK]) for i in range(0, len(wave), _BLOCK)])
         held = np.concatenate([self.held, np.asarray(wave, np.float32)])
         width = 2 * self.half
         room = (len(held) - width + 1) * self.up - self.ahead  # a window may begin at any held sample before this

@@ -15,6 +15,7 @@ import numpy as np
 from earwitness.realtime.response import Speech
 
 _END = re.compile(r"[.!?;:,]+[\"')\]]*\s+|\n+|[\u3002\uff01\uff1f\uff0c\uff1b]\s*")
+_SETTLED = re.compile(r"[^\W\d][.!?;:,]+[\"')\]]*$")  # after a digit more of the number may come
 _PAUSES = {",": 0.10, ";": 0.15, ":": 0.15, ".": 0.25, "!": 0.25, "?": 0.25}  # seconds; ours
 _ABBREVIATED = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e)\.\s+$")
 # The protocol's voice names, for clients that name one; espeak-ng's variants, alike in nothing but that they differ.
@@ -49,9 +50,11 @@ class Clauses:
     The clauses put together are the text, character for character.
     """
 
-    def __init__(self, longest: int = 80) -> None:
+    def __init__(self, longest: int = 80, first: int | None = None) -> None:
         self.longest = longest
         """Characters after which a clause is cut between words, even without punctuation."""
+        self.first = longest if first is None else first
+        """The same for the very first clause, which somebody waits for."""
         self.rest = ""
 
     def push(self, text: str) -> list[str]:
@@ -64,10 +67,16 @@ class Clauses:
                 found.append(clause)
                 start = match.end()
         self.rest = self.rest[start:]
-        while len(self.rest) > self.longest and (space := self.rest.rfind(" ", 1, self.longest)) > 0:
+        self.first = self.longest if found else self.first
+        while len(self.rest) > self.first and (space := self.rest.rfind(" ", 1, self.first)) > 0:
             found.append(self.rest[: space + 1])
             self.rest = self.rest[space + 1 :]
+            self.first = self.longest
         return found
+
+    def settle(self) -> list[str]:
+        """Return what is left if it ends as clauses do, because nothing more comes for a while."""
+        return self.end() if _SETTLED.search(self.rest) and not _ABBREVIATED.search(f"{self.rest} ") else []
 
     def end(self) -> list[str]:
         """Return what is left, as a last clause."""
@@ -91,9 +100,13 @@ class EspeakVoice:
         wave = np.zeros(0, np.float32)
         if any(c.isalnum() for c in clause):
             wave, _ = synthesise(clause.strip(), self.voice, rate_wpm=self.rate_wpm)
-        marks = re.findall(r"[.!?;:,]", clause[-4:])
-        pause = _PAUSES[marks[-1]] if marks else 0.0
-        return np.concatenate([wave, np.zeros(int(pause * self.rate), np.float32)])
+        return np.concatenate([wave, pause_after(clause, self.rate)])
+
+
+def pause_after(clause: str, rate: int) -> np.ndarray:
+    """Return the silence that the last mark of a clause asks for."""
+    marks = re.findall(r"[.!?;:,]", clause[-4:])
+    return np.zeros(int((_PAUSES[marks[-1]] if marks else 0.0) * rate), np.float32)
 
 
 def speak(pieces: Iterable[str], voice: Voice) -> Iterator[Speech]:
