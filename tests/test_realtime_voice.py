@@ -1,5 +1,6 @@
 """Clauses of a text that is being written, and the embedded voice."""
 
+import ctypes.util
 import time
 
 import numpy as np
@@ -69,3 +70,25 @@ def test_faster_is_shorter_and_voices_differ():
     with pytest.raises(ValueError, match="no voice"):
         EspeakVoice("nobody").say("x")
     assert np.abs(EspeakVoice().say("...")).max(initial=0) == 0
+
+
+def test_a_clause_waits_only_while_it_may_go_on():
+    clauses = Clauses(longest=30, first=10)
+    assert clauses.push("one two three four five six") == ["one two "]
+    assert clauses.settle() == [] and clauses.push(", ") == ["three four five six, "]
+    for text, whole in (("It is 3.", False), ("It is it.", True), ("Mr.", False), ("Yes", False)):
+        clauses = Clauses()
+        assert clauses.push(text) == [] and clauses.settle() == ([text] if whole else [])
+
+
+@pytest.mark.skipif(ctypes.util.find_library("flite_cmu_us_rms") is None, reason="flite is not installed")
+def test_flite_speaks_where_the_system_has_it():
+    from earwitness.realtime.flite import FliteVoice
+
+    wave = FliteVoice().say("How many are there?")
+    assert 0.5 < len(wave) / FliteVoice.rate < 3 and np.abs(wave).max() > 0.05
+    assert np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())[0] < 0.02 * FliteVoice.rate
+    assert len(FliteVoice(speed=1.5).say("How many are there?")) < 0.85 * len(wave)
+    assert not np.array_equal(FliteVoice("alloy").say("Yes."), FliteVoice().say("Yes."))
+    with pytest.raises(ValueError, match="no voice"):
+        FliteVoice("nobody")
