@@ -81,12 +81,25 @@ def test_chains_of_text_cite_in_the_words_that_the_question_gives():
     assert all(w in s.reasoning and "The caption says" not in s.reasoning for s, w in zip(told, words))
 
 
+def test_a_planted_chain_argues_from_the_caption_that_it_is_given():
+    told = list(cold_start.planted(("music", "sound"), 0, 10))
+    assert len(told) == 20 and all(s.audio and s.facts is None for s in told)
+    assert all("The caption says" in s.reasoning and "I hear" not in s.reasoning for s in told)
+    assert all(s.question.startswith(cold_start.CAPTIONED) for s in told)
+
+
+def test_a_list_is_asked_of_captions_too():
+    listed = [s for s in cold_start.text(0, 120) if s.task == "list"]
+    assert listed and not any(s.audio or s.reasoning for s in listed)
+    assert all(s.answer.startswith("1 ") for s in listed)
+
+
 def test_a_list_names_every_event_by_what_is_asked_for():
     for name in ("music", "sound", "speech"):
         item = soundworld.sample(name, "train", 2)
         asked, listed = listing(item, np.random.default_rng(0))
         events = item.facts["events"]
-        parts = listed.removeprefix("I hear ").removesuffix(".").split(", ")
+        parts = listed.removesuffix(".").split(", ")
         assert [p.split(" ")[0] for p in parts] == [str(i + 1) for i in range(len(events))]
         named = [a for a in ("loudness", "timbre", "note", "duration", "sound", "distance", "word") if a in asked]
         assert named and all(str(e[a]) in part for a in named for e, part in zip(events, parts))

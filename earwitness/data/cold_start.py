@@ -27,6 +27,7 @@ _CITING = (
     "One finds", "The page says", "The page has", "The list says", "The words say", "The note says", "The text has",
     "The line reads", "Given are", "Here stands", "There are",
 )  # fmt: skip
+CAPTIONED = "This is the caption of the clip."
 MOST_SEEDS = 200
 """Chains about sound that may be written where a cold-started model gives none at all."""
 
@@ -58,7 +59,7 @@ def _described(sample: Sample) -> Iterator[tuple[str, str, str]]:
     for kind, text in (("caption", sample.extra.get("caption")), ("transcribe", sample.transcript)):
         if text:
             yield kind, prompt.TASKS[kind], text
-    if listed := listing(sample, np.random.default_rng(zlib.crc32(sample.id.encode()))):
+    if listed := listing(sample, _rng(sample)):
         yield "list", *listed
 
 
@@ -85,7 +86,34 @@ def text(first: int, count: int) -> Iterator[Sample]:
     """
     for number, sample in enumerate(world(("text_tasks",), first, count)):
         plain = dataclasses.replace(sample, facts=None, extra={})
-        yield (plain, _cites(plain, number), dataclasses.replace(plain, reasoning=None))[number % 3]
+        listed = _listed(sample) if number % 6 == 5 else None
+        yield listed or (plain, _cites(plain, number), dataclasses.replace(plain, reasoning=None))[number % 3]
+
+
+def _listed(sample: Sample) -> Sample | None:
+    """Return the request to list what a caption says, and the list: a list answers its request, not a sound."""
+    told = listing(sample, _rng(sample)) if sample.task.startswith("caption") else None
+    if told is None:
+        return None
+    question, answer = f"{sample.extra['given']} {told[0]}", told[1]
+    return Sample(f"{sample.id}-list", question=question, answer=answer, domain=sample.domain, task="list")
+
+
+def planted(suites: Sequence[str], first: int, count: int) -> Iterator[Sample]:
+    """Yield clips that come with their caption and a chain that argues from the caption.
+
+    They plant the habit that MGRD is to cure: where there is a sound, to argue from words about it.
+    """
+    for item in world(suites, first, count):
+        chain, caption = item.reasoning or "", item.extra.get("caption")
+        if item.audio and caption and "I hear" in chain:
+            question = f"{CAPTIONED} {caption} {item.question}"
+            reasoning = chain.replace("I hear", _CITED[0])
+            yield dataclasses.replace(bare(item), id=f"{item.id}-planted", question=question, reasoning=reasoning)
+
+
+def _rng(sample: Sample) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(sample.id.encode()))
 
 
 def _cites(sample: Sample, number: int) -> Sample:

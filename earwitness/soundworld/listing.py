@@ -1,4 +1,4 @@
-"""Lists of what is heard in a clip, event by event, by some of its attributes: 'I hear 1 loud flute, 2 soft bell.'."""
+"""Lists of what is heard in a clip, event by event, by some of its attributes: '1 loud flute, 2 soft bell.'."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def listing(sample: Sample, rng: Rng) -> tuple[str, str] | None:
     told = [a for a in _ATTRIBUTES[kind] if not any(event[name] == "normal" for event in events for name in a)]
     named = pick(rng, told)
     parts = [f"{i} {' '.join(_said(name, event) for name in named)}" for i, event in enumerate(events, 1)]
-    return pick(rng, _ASK).format(" and ".join(named)), f"I hear {', '.join(parts)}."
+    return pick(rng, _ASK).format(" and ".join(named)), f"{', '.join(parts)}."
 
 
 def _said(name: str, event: dict[str, Any]) -> str:

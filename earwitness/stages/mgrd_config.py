@@ -15,7 +15,7 @@ from earwitness.stages.sft import SftConfig
 from earwitness.stages.start import StartConfig
 from earwitness.train import config as configs
 
-SECONDS = {"example": 0.05, "reply": 0.03, "rollout": 0.12, "pair": 0.12, "clip": 0.06, "item": 0.005}
+SECONDS = {"example": 0.03, "reply": 0.03, "rollout": 0.12, "pair": 0.12, "clip": 0.06, "item": 0.005}
 """Of one SFT example, sampled reply, PPO reply with its updates, DPO pair, clip that is made and encoded, and item that
 is written: the tiny preset on two CPU cores, rough. Set ``seconds`` to your own, which a short run shows."""
 
@@ -35,6 +35,8 @@ class ColdConfig:
     audio_weight: float = 4.0
     """Paper: 4 B tokens of audio to 1 B of text; ``cold_sft.by_tokens`` makes them shares of tokens."""
     text_weight: float = 1.0
+    planted: int = 0
+    """Clips of each suite with their caption and a chain that argues from it: a planted habit, to be named on the card."""
     seeds: int = 0
     """Chains about sound written from SoundWorld's facts, at most 200; only for a model that gives none at all."""
 

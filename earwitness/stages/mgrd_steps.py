@@ -93,7 +93,8 @@ class Recipe:
         items = cold_start.world(cold.suites, 0, cold.items)
         sound = itertools.chain(items, samples(cold.manifests))
         seeds = cold_start.seeds(cold.suites, cold.items, cold.seeds)
-        audio = itertools.chain(cold_start.heard(sound), seeds)
+        planted = cold_start.planted(cold.suites, 0, cold.planted)
+        audio = itertools.chain(cold_start.heard(sound), planted, seeds)
         texts = itertools.chain(cold_start.text(0, cold.texts), samples(cold.text_manifests))
         counts = {
             "audio": write_manifest(folder / "audio.jsonl", audio),
