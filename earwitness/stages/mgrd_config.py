@@ -36,7 +36,7 @@ class ColdConfig:
     """Paper: 4 B tokens of audio to 1 B of text; ``cold_sft.by_tokens`` makes them shares of tokens."""
     text_weight: float = 1.0
     planted: int = 0
-    """Clips of each suite with their caption and a chain that argues from it: a planted habit, to be named on the card."""
+    """Clips of each suite with their caption and a chain that argues from it; a planted habit, which the card names."""
     seeds: int = 0
     """Chains about sound written from SoundWorld's facts, at most 200; only for a model that gives none at all."""
 
